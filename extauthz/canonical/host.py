@@ -1,0 +1,50 @@
+"""The canonical host: lower-case, without port and final dot.
+
+``Host`` comes from the client verbatim: case, port, trailing dot and user information are kept by Envoy, it may be empty,
+and two ``Host`` lines arrive as one list with a comma. Whatever is not exactly one host name is refused: virtual hosts of
+another server could read it differently. Names must be A-labels (RFC 5891): nothing is converted here.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
+
+__all__ = ["Host", "canonical_host"]
+
+_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z"
+)
+_PORT = re.compile(r":([0-9]{1,5})\Z")
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A canonical host, or why there is none."""
+
+    text: str
+    fault: str = ""
+    """Why it is not one host; empty if it is."""
+
+
+def canonical_host(raw: str) -> Host:
+    """The canonical form of an authority (RFC 9110 section 7.2): host name or bracketed IPv6 address, port left out."""
+    text = raw.lower()
+    port = _PORT.search(text)
+    if port:
+        if int(port[1]) > _MAX_PORT:
+            return Host("", "its port is out of range")
+        text = text[: port.start()]
+    if text.startswith("["):
+        if "%" in text:
+            return Host("", "it has a zone")
+        try:
+            return Host(f"[{IPv6Address(text[1:-1] if text.endswith(']') else '').compressed}]")
+        except AddressValueError:
+            return Host("", "it is not an IPv6 address in brackets")
+    text = text.removesuffix(".")
+    if not text:
+        return Host("", "it is empty")
+    if not _NAME.match(text):
+        return Host("", "it is not one host name")
+    return Host(text)

@@ -1,0 +1,91 @@
+"""The errors of extauthz. Expected refusals of a request are values (``extauthz.model.Deny``), not errors.
+
+::
+
+    ExtAuthzError               base of all: catch this one at the border
+    +-- ProblemsError           several things are wrong with something a person wrote; all are told at once
+    |   +-- ConfigError         the configuration file, its environment overrides, or a file that they name
+    |   +-- PolicyError         AuthPolicy documents
+    +-- KeySetError             a key set that can't be used
+    +-- UpstreamError           another server did not answer as it should (fetch)
+    +-- ServingError            a listener or a certificate could not be set up
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = [
+    "ConfigError",
+    "ExtAuthzError",
+    "KeySetError",
+    "PolicyError",
+    "Position",
+    "Problem",
+    "ProblemsError",
+    "ServingError",
+    "UpstreamError",
+]
+
+
+class ExtAuthzError(Exception):
+    """Base of all errors that extauthz raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a file that a person wrote."""
+
+    file: str
+    line: int = 0
+    """From 1; 0 if the whole file is meant."""
+    column: int = 0
+    """From 1; 0 if the whole line is meant."""
+
+    def __str__(self) -> str:
+        """Write ``file:line:column``, as editors and terminals make clickable."""
+        return ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, where it is, and how to mend it."""
+
+    where: Position
+    message: str
+    """What is wrong: lower case, no final period."""
+    hint: str = ""
+    """How to mend it; empty if the message says it all."""
+
+    def __str__(self) -> str:
+        """One line for a terminal or a log."""
+        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class ProblemsError(ExtAuthzError):
+    """Several things are wrong with something a person wrote. ``problems`` are sorted by place, without repeats."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        """Keep the problems, sorted by file, line and column."""
+        unique = dict.fromkeys(problems)
+        self.problems = tuple(sorted(unique, key=lambda problem: (problem.where, problem.message)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ConfigError(ProblemsError):
+    """The configuration can't be used."""
+
+
+class PolicyError(ProblemsError):
+    """A set of policies can't be used; the set in force stays."""
+
+
+class KeySetError(ExtAuthzError):
+    """A key set can't be used: not JSON, no usable key, a key that must not be there."""
+
+
+class UpstreamError(ExtAuthzError):
+    """Another server could not be reached or did not answer as it should."""
+
+
+class ServingError(ExtAuthzError):
+    """A listener could not be opened, or its certificate not be read."""
