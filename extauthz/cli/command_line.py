@@ -1,0 +1,75 @@
+"""``extauthz`` itself: its commands, and the one place where an error becomes a message and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from extauthz import __version__
+from extauthz.cli.envoy_config import envoy_config
+from extauthz.cli.serve import serve
+from extauthz.cli.terminal import complain, problem_lines
+from extauthz.cli.validate import validate
+from extauthz.cli.version import version
+from extauthz.errors import ExtAuthzError, ProblemsError
+
+__all__ = ["INTERRUPTED", "WRONG_USE", "main"]
+
+WRONG_USE = 2
+INTERRUPTED = 130
+"""What shells report of a program that SIGINT ended: 128 + 2."""
+
+_HELP = """Authenticates and authorises every request of an Envoy or Istio mesh, and says why.
+
+Denies everything that no policy allows. Exit codes: 0 fine, 1 the answer is no, 2 wrong use.
+"""
+
+
+def _app() -> App:
+    app = App(
+        name="extauthz",
+        help=_HELP,
+        help_format="markdown",
+        help_epilogue="Example: extauthz validate && extauthz serve",
+        version=__version__,
+        # Errors come back here, and Ctrl-C is handled below, as those of the commands are.
+        print_error=False,
+        exit_on_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    app.command(serve, help_epilogue="Example: extauthz serve --config /etc/extauthz/extauthz.yaml")
+    app.command(validate, help_epilogue="Example: extauthz validate --config extauthz.yaml new-policy.yaml")
+    app.command(
+        envoy_config,
+        name="envoy-config",
+        help_epilogue="Example: extauthz envoy-config filter --authz extauthz:9000 > filter.yaml",
+    )
+    app.command(version, help_epilogue="Example: extauthz version --output json")
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command, with the arguments of the process unless others are given, and return its exit code."""
+    try:
+        code = _app()(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+    except CycloptsError as error:
+        complain(str(error), hint="extauthz --help")
+        return WRONG_USE
+    except ProblemsError as error:
+        sys.stderr.write("".join(f"{line}\n" for line in problem_lines(error.problems, sys.stderr)))
+        count = len(error.problems)
+        complain(f"{count} {'problem' if count == 1 else 'problems'} to mend first", hint="extauthz validate")
+        return WRONG_USE
+    except ExtAuthzError as error:
+        complain(str(error))
+        return WRONG_USE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, `head` for example, has what it wanted; what is left must not be complained about at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0

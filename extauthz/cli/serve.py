@@ -1,0 +1,34 @@
+"""``extauthz serve``: the server, until it is told to stop."""
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from extauthz.cli.first_steps import first_steps, policies_in
+
+__all__ = ["ConfigFile", "serve"]
+
+ConfigFile = Annotated[
+    str | None,
+    Parameter(help="The configuration file; without it extauthz.yaml, if there is one.", show_default=False),
+]
+
+
+def serve(*, config: ConfigFile = None) -> int:
+    """Answer Envoy's checks until stopped.
+
+    SIGTERM or Ctrl-C stops in order: health goes off, Envoys get time to notice, checks under way are answered. Exit
+    code 0 after an orderly stop, 2 if the configuration or the policies can't be used.
+    """
+    # gRPC's core writes its own lines to standard error (each failed TLS handshake, for one), beside our log. It reads
+    # this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from extauthz import app
+    from extauthz.config import load_config
+
+    loaded = load_config(config, os.environ)
+    if not policies_in(loaded.policies.files):
+        sys.stderr.write(first_steps(loaded.policies.files, group=loaded.policies.group))
+    return app.serve(loaded)

@@ -1,0 +1,117 @@
+"""All checks of values against each other, over as much of the configuration as could be read.
+
+A person who mistyped one key should hear of a dangerous listener in the same run. So the configuration is checked with
+the parts that could not be read left out, and only what concerns sound parts is told: a part is a listener, a provider,
+or another section as a whole.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from extauthz.config.addresses import place
+from extauthz.config.configuration import Config
+from extauthz.config.faults import Fault
+from extauthz.config.listeners import Listen, Listener
+from extauthz.config.provider_checks import provider_faults, provider_set_faults
+
+__all__ = ["Readable", "all_faults", "part"]
+
+Path = tuple[str | int, ...]
+
+
+def part(path: Sequence[str | int]) -> Path:
+    """The part of the configuration that a path leads into."""
+    return tuple(path[: 2 if path[:1] in (("listen",), ("providers",)) else 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """What could be read of a configuration."""
+
+    config: Config
+    """Unsound parts left out: listeners and sections have their defaults, providers are missing."""
+    unsound: frozenset[Path]
+    indexes: tuple[int, ...]
+    """Of each provider in ``config``: where it stands in the list that was written."""
+    providers: int
+    """How many were written."""
+
+    def sound(self, *path: str | int) -> bool:
+        """Whether a part and what it is in could be read."""
+        return not any(path[:length] in self.unsound for length in range(1, len(path) + 1))
+
+
+def all_faults(readable: Readable) -> Iterator[Fault]:
+    """Everything that does not fit together, in no order."""
+    config = readable.config
+    listeners = {"check": config.listen.check, "admin": config.listen.admin}
+    sound = [name for name in listeners if readable.sound("listen", name)]
+    for name in sound:
+        yield from _listener_faults(name, listeners[name])
+    if len(sound) == len(listeners):
+        yield from _collisions(config.listen)
+    any_audience = "any-audience" in config.accept_risks or not readable.sound("acceptRisks")
+    providers = list(zip(readable.indexes, config.providers, strict=True))
+    for index, provider in providers:
+        yield from provider_faults(index, provider, any_audience=any_audience)
+    yield from provider_set_faults(providers, count=readable.providers)
+    yield from _circles(config.roles.includes)
+
+
+def _listener_faults(name: str, listener: Listener) -> Iterator[Fault]:
+    """What is wrong with one listener; ``name`` is its key under ``listen``."""
+    path = ("listen", name)
+    setting = ".".join(path)
+    where = place(listener.address)
+    if listener.tls and listener.plaintext:
+        yield Fault((*path, "plaintext"), "plaintext and tls exclude each other", "remove one of them")
+    elif not listener.tls and not listener.plaintext and not where.local:
+        yield Fault(
+            (*path, "address"),
+            f"{where} can be reached from other machines and is plaintext: anyone on the way can read and forge what "
+            "is said there",
+            f"set {setting}.tls, take a loopback address or a unix socket, or, where a mesh encrypts this traffic, say "
+            f"so with {setting}.plaintext: true",
+        )
+    if listener.socket_mode is not None and where.ip is not None:
+        yield Fault((*path, "socketMode"), "only a unix socket has access rights", "remove it, or listen on unix:/path")
+    if listener.tls and listener.tls.client_principals and not listener.tls.client_ca_file:
+        yield Fault(
+            (*path, "tls", "clientPrincipals"),
+            "without clientCaFile no client shows a certificate",
+            f"set {setting}.tls.clientCaFile to the authority that signs your proxies' certificates",
+        )
+
+
+def _collisions(listen: Listen) -> Iterator[Fault]:
+    """Listeners that want the same address."""
+    check, admin = place(listen.check.address), place(listen.admin.address)
+    if check.collides(admin):
+        yield Fault(
+            ("listen", "admin", "address"), f"{admin} is taken by listen.check ({check})", "choose another port"
+        )
+
+
+def _circles(includes: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
+    """Roles that include themselves through any number of others: then all of them would be one role."""
+    told: set[str] = set()
+    for role in includes:
+        trail = _way_back(role, includes)
+        if trail and role not in told:
+            told.update(trail)
+            way = " > ".join([*trail, role])
+            yield Fault(("roles", "includes", role), f"roles include each other in a circle: {way}", "break the circle")
+
+
+def _way_back(start: str, includes: Mapping[str, Sequence[str]]) -> list[str]:
+    """The roles on the shortest way from a role back to itself; empty if there is none."""
+    trails = [[start]]
+    seen: set[str] = set()
+    for trail in trails:
+        for role in includes.get(trail[-1], ()):
+            if role == start:
+                return trail
+            if role not in seen:
+                seen.add(role)
+                trails.append([*trail, role])
+    return []

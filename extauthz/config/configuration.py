@@ -1,0 +1,46 @@
+"""The whole configuration: what an operator writes, in one immutable value.
+
+``extauthz.app`` compiles it into the values of the rooms at start; nothing is handed a configuration later. The only
+door is ``extauthz.config.load_config``: a ``Config`` that was made in another way was not checked as a whole.
+
+A setting that is dangerous wherever it is used is refused at start unless its risk is accepted by name in
+``acceptRisks``, at the top of the file where a reviewer sees it. Settings whose own name says what they open
+(``plaintext: true``, ``allowHttp: true``, ``encodedSlash: accept``) are not asked for twice.
+"""
+
+from typing import Literal
+
+from extauthz.config.fields import AnyList, Section
+from extauthz.config.listeners import Listen
+from extauthz.config.providers import Provider
+from extauthz.config.sections import Check, ClientAddress, Headers, Policies, Request, Responses, Roles, Telemetry
+
+__all__ = ["Config"]
+
+
+class Config(Section):
+    """The configuration of extauthz."""
+
+    listen: Listen = Listen()
+    """Where extauthz can be reached."""
+    check: Check = Check()
+    """How one Check is answered, and how the server stops."""
+    providers: AnyList[Provider] = ()
+    """Who vouches for callers. None: only rules for role anonymous can allow anything."""
+    roles: Roles = Roles()
+    """Roles that contain others."""
+    client_address: ClientAddress = ClientAddress()
+    """Where the client's address comes from."""
+    request: Request = Request()
+    """What is refused because two servers could read it differently."""
+    headers: Headers = Headers()
+    """Which request headers are in the hands of policies."""
+    policies: Policies = Policies()
+    """Where policies come from."""
+    responses: Responses = Responses()
+    """What denied callers are told."""
+    telemetry: Telemetry = Telemetry()
+    """Traces, decision records, logs."""
+    accept_risks: AnyList[Literal["any-audience"]] = ()
+    """Dangers that are taken on by name. any-audience: a provider has `audiences: ["*"]`, so that a token which was
+    issued for any other service opens this one."""

@@ -1,0 +1,171 @@
+"""The sections without a file of their own: checks, roles, addresses, requests, headers, policies, answers, telemetry.
+
+Each value that weakens a check has the safe word as its default and must be written to be changed. The ``OTEL_*``
+variables keep their usual meaning; ``telemetry.traces.exporter`` beats ``OTEL_TRACES_EXPORTER``.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from extauthz.canonical import emittable, header_name
+from extauthz.config.durations import Duration
+from extauthz.config.fields import AnyList, FilePath, Role, Section, SomeList, Text, located, within
+from extauthz.documents import FieldError
+
+__all__ = [
+    "Check",
+    "ClientAddress",
+    "Decisions",
+    "Headers",
+    "Logs",
+    "Policies",
+    "Request",
+    "Responses",
+    "Roles",
+    "Telemetry",
+    "Traces",
+]
+
+_GROUP = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z")
+
+_SINKS = ("none", "stdout")
+
+RefuseOrAccept = Literal["refuse", "accept"]
+
+
+def _group(group: str) -> str:
+    if not _GROUP.match(group):
+        message = f"{group!r} is not an API group"
+        raise FieldError(message, "a lower-case DNS name, such as security.example.com; the version is not part of it")
+    return group
+
+
+def _header_pattern(pattern: str) -> str:
+    name = pattern.removesuffix("*")
+    if pattern == "*":
+        message = "'*' would let policies set any header"
+        raise FieldError(message, "name a prefix, such as x-auth-*")
+    if "*" in name or not header_name(name):
+        message = f"{pattern!r} is neither a header name in lower case nor a prefix of one"
+        raise FieldError(message, "such as x-tenant or x-auth-*")
+    if not emittable(name):
+        message = f"{pattern!r} can't be set by policies: it frames or routes the request, or is vouched for by Envoy"
+        raise FieldError(message, "choose another name")
+    return pattern
+
+
+def _sink(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or value in _SINKS:
+        return value
+    if "/" not in value:
+        message = f"{value!r} is neither none nor stdout nor a path"
+        raise FieldError(message, f"for a file of that name write ./{value}")
+    return located(value, info)
+
+
+class Check(Section):
+    """How one Check is answered, and how the server stops."""
+
+    deadline: Annotated[float, Duration(0.001, 10)] = 0.15
+    """The most time for one decision; what takes longer is denied. Keep it below the timeout of Envoy's ext_authz
+    filter (200ms unless set there), or Envoy stops waiting before the answer is there."""
+    max_message_bytes: Annotated[int, within(65536, 64 * 1024 * 1024)] = 262144
+    """The largest Check that is read, in bytes. Keep Envoy's max_request_bytes at least 131072 below it."""
+    drain_delay: Annotated[float, Duration(0, 600)] = 5.0
+    """How long the server goes on as before after it has said that it stops: the time that Envoy's health checks and
+    Kubernetes' endpoints need to notice."""
+    grace: Annotated[float, Duration(0, 600)] = 10.0
+    """How long Checks under way may take after that."""
+
+
+class Roles(Section):
+    """Roles that contain others."""
+
+    includes: Annotated[dict[Role, AnyList[Role]], Field(default_factory=dict)]
+    """`{admin: [user]}`: who is admin is also user. Applied last, through any number of steps."""
+
+
+class ClientAddress(Section):
+    """Where the client's address comes from, which `remoteIpBlocks` is compared with."""
+
+    trusted_hops: Annotated[int, within(0, 64)] = 0
+    """0: the address of the connection's other end. N: the Nth address from the right of x-forwarded-for, for N proxies
+    in front of this one that append to it."""
+
+
+class Request(Section):
+    """What is refused because two servers could read it differently, and what may be accepted."""
+
+    normalize: bool = False
+    """true: dot segments, `//` and the like are judged in their normal form. Only for an Envoy that normalises paths
+    before it routes; false: they are refused."""
+    encoded_slash: RefuseOrAccept = "refuse"
+    """`%2F` in a path; accepted, it is part of its segment."""
+    double_encoding: RefuseOrAccept = "refuse"
+    """`%25` in a path; accepted, it is a per cent sign and is not decoded again."""
+    path_parameters: RefuseOrAccept = "refuse"
+    """`;name=value` in a path; accepted, `/a;b/c` is judged as `/a/c`."""
+    method_override: RefuseOrAccept = "refuse"
+    """Headers such as x-http-method-override, by which some upstreams take another method than the one judged."""
+    case_insensitive_paths: bool = False
+    """true: paths are compared without regard to case, for upstreams that do so."""
+    sni_must_equal_host: bool = False
+    """true: a request whose host is not the server name (SNI) of its TLS connection is refused."""
+
+
+class Headers(Section):
+    """Which request headers are in the hands of policies."""
+
+    allowed: AnyList[Annotated[str, AfterValidator(_header_pattern)]] = ("x-auth-*", "authorization", "cookie")
+    """Names that policies may set or remove; a final `*` stands for any rest."""
+
+
+class Policies(Section):
+    """Where policies come from."""
+
+    files: Annotated[SomeList[FilePath], Field(validate_default=True)] = ("policies/",)
+    """Files, and folders whose `*.yaml` and `*.yml` are read (not those below them, no dot-names). Relative to this
+    file; read again when they change."""
+    group: Annotated[str, AfterValidator(_group)] = "security.example.com"
+    """The API group of AuthPolicy documents: `apiVersion` must be `<group>/v1`."""
+
+
+class Responses(Section):
+    """What denied callers are told."""
+
+    reasons: bool = False
+    """true: the body of a denial names the reason. The reason always goes to Envoy's access log."""
+
+
+class Traces(Section):
+    """Where spans go."""
+
+    exporter: Literal["none", "otlp", "console"] | None = None
+    """none | otlp (gRPC, see OTEL_EXPORTER_OTLP_ENDPOINT) | console. Absent: OTEL_TRACES_EXPORTER decides."""
+
+
+class Decisions(Section):
+    """Where decision records go."""
+
+    sink: Annotated[Text, BeforeValidator(_sink)] = "none"
+    """none | stdout | the path of a file, which is appended to and may be rotated: one JSON object a decision."""
+
+
+class Logs(Section):
+    """What the server says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important messages that are shown."""
+
+
+class Telemetry(Section):
+    """Traces, decision records, logs."""
+
+    traces: Traces = Traces()
+    """OpenTelemetry spans, one a Check, children of Envoy's."""
+    decisions: Decisions = Decisions()
+    """A record of each decision."""
+    logs: Logs = Logs()
+    """The server's own log."""

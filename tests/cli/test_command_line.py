@@ -1,0 +1,140 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extauthz import __version__, envoy_config
+from extauthz.errors import ServingError
+
+Command = Callable[..., Any]
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_alone(run: Command) -> None:
+    """Without a command it tells which there are."""
+    result = run()
+    assert result.code == 0
+    for command in ("serve", "validate", "envoy-config", "version"):
+        assert command in result.out
+
+
+@pytest.mark.parametrize("command", ["", "serve", "validate", "envoy-config", "version"])
+def test_help(run: Command, command: str) -> None:
+    """Every command has help with an example."""
+    result = run(*command.split(), "--help")
+    assert result.code == 0
+    assert f"Example: extauthz {command}".rstrip() in result.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["nope"], "nope"),
+        (["serve", "--nope"], "--nope"),
+        (["serve", "file.yaml"], "file.yaml"),
+        (["serve", "--config"], "--config"),
+        (["validate", "--output", "xml"], "xml"),
+        (["envoy-config"], "KIND"),
+        (["envoy-config", "nginx"], "nginx"),
+        (["version", "--output"], "--output"),
+    ],
+)
+def test_wrong_use(run: Command, app: Any, argv: list[str], words: str) -> None:
+    """Wrong use is one line on standard error, and exit code 2."""
+    result = run(*argv)
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith("extauthz: ")
+    assert words.lower() in result.err.lower()
+    assert result.err.count("\n") == 1
+
+
+def test_version(run: Command) -> None:
+    """The version is told to people and to programs."""
+    assert run("version").out.startswith(f"extauthz {__version__}\n")
+    written = json.loads(run("version", "--output", "json").out)
+    assert written["extauthz"] == __version__
+    assert written["libraries"]["pydantic"]
+    assert run("--version").out.strip() == __version__
+
+
+def test_interrupt(run: Command, app: Any) -> None:
+    """Ctrl-C ends a command without a word, with the code that shells give it."""
+    app.code = KeyboardInterrupt()
+    result = run("serve")
+    assert result.code == 130
+    assert "Traceback" not in result.err
+
+
+def test_errors_are_one_line(run: Command, app: Any) -> None:
+    """An error that was foreseen is a line and exit code 2, and can't write control characters to the terminal."""
+    app.code = ServingError("127.0.0.1:9000 is in use\x1b[2J")
+    result = run("serve")
+    assert result.code == 2
+    assert result.err.endswith("extauthz: 127.0.0.1:9000 is in use\\x1b[2J\n")
+
+
+@pytest.mark.parametrize("kind", envoy_config.names())
+def test_envoy_config(run: Command, kind: str) -> None:
+    """Each kind of configuration for proxies can be printed."""
+    result = run("envoy-config", kind, "--authz", "authz.example:9999")
+    assert result.code == 0
+    assert "9999" in result.out
+
+
+def test_envoy_config_takes_the_names_of_the_configuration(run: Command) -> None:
+    """The proxy allows the headers that the configuration gives to policies."""
+    Path("extauthz.yaml").write_text("headers: {allowed: [x-tenant]}", "utf-8")
+    assert "x-tenant" in run("envoy-config", "filter").out
+
+
+def test_envoy_config_refuses(run: Command) -> None:
+    """A value that a kind has no place for is wrong use."""
+    result = run("envoy-config", "istio", "--listen", "0.0.0.0:1")
+    assert result.code == 2
+    assert "no place for listen" in result.err
+
+
+def _python(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_module() -> None:
+    """``python -m extauthz`` is the command line."""
+    result = _python("-m", "extauthz", "version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("extauthz ")
+    assert _python("-m", "extauthz", "nope").returncode == 2
+
+
+def test_light_start() -> None:
+    """Help and version load neither gRPC nor CEL nor OpenTelemetry, nor the models of the configuration."""
+    heavy = ("grpc", "opentelemetry", "cel_expr_python", "prometheus_client", "jwt", "httpx2", "starlette", "pydantic")
+    program = (
+        "import sys; from extauthz.cli import main; main(['version']); main(['serve', '--help']); "
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    assert _python("-c", program).stdout.splitlines()[-1] == "[]"
+
+
+def test_closed_pipe() -> None:
+    """A reader that has enough, as ``head`` does, is no error."""
+    program = (
+        "import os, sys; reader, writer = os.pipe(); os.dup2(writer, 1); os.close(writer); os.close(reader); "
+        "from extauthz.cli import main; sys.exit(main(['envoy-config', 'envoy']))"
+    )
+    result = _python("-c", program)
+    assert (result.returncode, result.stderr) == (0, "")
