@@ -1,0 +1,55 @@
+"""The headers that an allowed request takes along: values from expressions, made safe to stand in a header.
+
+A value is one string or a list of strings. ``%``, ``,``, control characters and what is not ASCII are percent-encoded
+(UTF-8) in each element and the elements joined by ``,``: so the receiver splits at commas, decodes each part, and has
+exactly the list that was meant; a role named ``admin,root`` can't become two. An empty string gives an empty header, an
+empty list as well: the caller has no roles, which is something else than not having been asked. Whatever is neither
+string nor list of strings at run time, or is longer than Envoy's peers take, has no value, and then the header is removed.
+"""
+
+import re
+from dataclasses import dataclass
+
+from extauthz.policy.expression import HeaderValue
+from extauthz.policy.facts import Facts
+
+__all__ = ["ResponseHeader", "encode"]
+
+MAX_BYTES = 8192
+"""Of one encoded value. Envoy refuses requests with more than 60 KiB of headers."""
+
+_UNSAFE = re.compile(r"[^\x20-\x24\x26-\x2b\x2d-\x7e]")
+"""All but printable ASCII without ``%`` and ``,``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHeader:
+    """A header name and where its value comes from."""
+
+    name: str
+    expression: HeaderValue
+
+    def value(self, facts: Facts) -> str | None:
+        """The encoded value, or None if the header must be removed."""
+        expression = self.expression
+        found = facts.value(expression.name) if expression.name else expression.value(facts.bound)
+        if found is None:
+            return None
+        return encode(found)
+
+
+def encode(value: str | list[str]) -> str | None:
+    """Encode a value; None if it is too long or not Unicode."""
+    try:
+        text = _element(value) if isinstance(value, str) else ",".join(map(_element, value))
+    except UnicodeEncodeError:
+        return None
+    return text if len(text) <= MAX_BYTES else None
+
+
+def _element(text: str) -> str:
+    return _UNSAFE.sub(_percent, text) if _UNSAFE.search(text) else text
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found.group().encode())
