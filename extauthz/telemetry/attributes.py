@@ -1,0 +1,63 @@
+"""The names on a Check's span: one place, since OpenTelemetry's own are still moving.
+
+``rpc.*`` and ``http.*`` are OpenTelemetry's semantic conventions, ``extauthz.*`` are ours. A span says what was decided
+and by which configured rule. It doesn't say what was asked for: the parent, Envoy's own span, has host and path already,
+and the subject, headers and query of a caller don't belong into a trace store at all. So every value below comes from our
+tables, from the configuration or from a random generator, and none is text that the client chose.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from extauthz.model import Allow, AttributeContext, Decision
+
+__all__ = ["ABANDONED", "FIXED", "SPAN_NAME", "decision_attributes"]
+
+SPAN_NAME = "envoy.service.auth.v3.Authorization/Check"
+"""``$package.$service/$method``, as the RPC conventions ask for."""
+
+RPC_SYSTEM = "rpc.system"
+RPC_SERVICE = "rpc.service"
+RPC_METHOD = "rpc.method"
+HTTP_REQUEST_METHOD = "http.request.method"
+
+DECISION = "extauthz.decision"
+REASON = "extauthz.reason"
+POLICY = "extauthz.policy"
+RULE = "extauthz.rule"
+PROVIDER = "extauthz.provider"
+DECISION_ID = "extauthz.decision_id"
+POLICY_GENERATION = "extauthz.policy_generation"
+ABANDONED = "extauthz.abandoned"
+"""True on the span of a Check whose caller went away before the answer; such a span has no decision."""
+
+FIXED: Mapping[str, str] = MappingProxyType(
+    {RPC_SYSTEM: "grpc", RPC_SERVICE: "envoy.service.auth.v3.Authorization", RPC_METHOD: "Check"}
+)
+"""What every span carries."""
+
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+_OTHER_METHOD = "_OTHER"
+"""The conventions' word for a method that is none of the known ones: a method is text that the client chooses."""
+
+
+def decision_attributes(decision: Decision, sent: AttributeContext | None) -> dict[str, str | int]:
+    """What the span of a decided Check carries besides ``FIXED``; a name without value is left out."""
+    verdict = decision.verdict
+    attributes: dict[str, str | int] = {
+        DECISION: "allow" if isinstance(verdict, Allow) else "deny",
+        REASON: verdict.reason.word,
+        DECISION_ID: decision.id,
+        POLICY_GENERATION: decision.generation,
+    }
+    if verdict.policy:
+        attributes[POLICY] = verdict.policy
+    if verdict.rule:
+        attributes[RULE] = verdict.rule
+    provider = decision.identity.provider if decision.identity is not None else getattr(verdict, "provider", "")
+    if provider:
+        attributes[PROVIDER] = provider
+    if sent is not None and sent.http is not None:
+        method = sent.http.method
+        attributes[HTTP_REQUEST_METHOD] = method if method in _METHODS else _OTHER_METHOD
+    return attributes

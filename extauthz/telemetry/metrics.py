@@ -1,0 +1,144 @@
+"""The counters, gauges and histograms of a process, for Prometheus.
+
+Each label value comes from the configuration or from a fixed table, never from a request, so that no caller can grow the
+memory of the process or of Prometheus (invariant I7). For the same reason all series can be made at start: they show
+zero before the first event, which ``rate()`` needs, and a Check costs no look-up of labels.
+
+What only one thread writes and nobody times, such as the number of Checks in flight, is a plain number that is read when
+Prometheus asks. The client library locks on each ``inc``, which costs half a microsecond.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from extauthz.model import Reason
+
+__all__ = ["CONTENT_TYPE", "LoadOutcome", "Metrics", "ProviderState"]
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+"""What ``Metrics.render`` gives."""
+
+LoadOutcome = Literal["success", "failure"]
+
+_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Seconds. A warm Check takes a fraction of a millisecond; one that waits for keys is cut off at its deadline."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ProviderState(Protocol):
+    """What the metrics show of a provider of identities."""
+
+    @property
+    def name(self) -> str:
+        """Its configured name."""
+        ...
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can vouch for callers now."""
+        ...
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago its keys were fetched; None if they never were."""
+        ...
+
+
+class Metrics:
+    """All metrics of one process. Never in the client library's global registry, which other libraries write to."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Make every series, in a registry of their own if none is given."""
+        registry = CollectorRegistry() if registry is None else registry
+        # A second series for each counter that says when it began is something only OpenMetrics readers use.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry
+        checks = Counter("extauthz_check", "Checks answered.", ("result", "reason"), registry=registry)
+        seconds = Histogram(
+            "extauthz_check_duration_seconds",
+            "Time from a Check's arrival to its answer.",
+            ("result",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._checks = {reason.word: checks.labels(_result(reason), reason.word) for reason in Reason}
+        self._seconds = {reason.word: seconds.labels(_result(reason)) for reason in Reason}
+        self._abandoned = Counter(
+            "extauthz_check_abandoned", "Checks whose caller went away before the answer.", registry=registry
+        )
+        self._generation = Gauge(
+            "extauthz_policy_generation", "Generation of the policy set in force.", registry=registry
+        )
+        loads = Counter("extauthz_policy_load", "Attempts to load the policy set.", ("outcome",), registry=registry)
+        self._loads = {outcome: loads.labels(outcome) for outcome in ("success", "failure")}
+        self._dropped = Counter(
+            "extauthz_decision_log_dropped",
+            "Decision records that were lost because their sink was slow or failed.",
+            registry=registry,
+        )
+        self.inflight = 0
+        """Checks that have come in and are not answered. Written by the thread that answers them."""
+        Gauge("extauthz_inflight", "Checks being decided.", registry=registry).set_function(lambda: self.inflight)
+
+    def checked(self, reason: Reason, seconds: float) -> None:
+        """A Check was answered."""
+        word = reason.word
+        self._checks[word].inc()
+        self._seconds[word].observe(seconds)
+
+    def abandoned(self) -> None:
+        """The caller of a Check went away before the answer."""
+        self._abandoned.inc()
+
+    def policy_loaded(self, outcome: LoadOutcome, generation: int) -> None:
+        """A policy set was loaded or refused; ``generation`` is the one in force afterwards."""
+        self._loads[outcome].inc()
+        self._generation.set(generation)
+
+    def records_dropped(self, count: int) -> None:
+        """Decision records were lost. May be called from any thread."""
+        self._dropped.inc(count)
+
+    def watch_providers(self, states: Callable[[], Iterable[ProviderState]]) -> None:
+        """Show these providers, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(_Providers(states))
+
+    def render(self) -> bytes:
+        """Everything, in Prometheus's text format; see ``CONTENT_TYPE``."""
+        return generate_latest(self._registry)
+
+
+class _Providers:
+    """Makes the series of the providers out of their states. Satisfies prometheus_client's ``Collector``."""
+
+    def __init__(self, states: Callable[[], Iterable[ProviderState]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        usable = GaugeMetricFamily(
+            "extauthz_provider_usable", "1 if the provider can vouch for callers now, else 0.", labels=["provider"]
+        )
+        age = GaugeMetricFamily(
+            "extauthz_jwks_age_seconds",
+            "Time since the provider's keys were last fetched or read.",
+            labels=["provider"],
+        )
+        try:
+            for state in self._states():
+                usable.add_metric([state.name], float(state.usable))
+                if state.age_seconds is not None:
+                    age.add_metric([state.name], state.age_seconds)
+        except Exception:  # noqa: BLE001 - one bad source must not take the page from all the others
+            _log.exception("the providers could not be shown in the metrics")
+        yield usable
+        yield age
+
+
+def _result(reason: Reason) -> str:
+    return "allow" if reason is Reason.ALLOWED else "deny"

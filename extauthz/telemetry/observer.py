@@ -1,0 +1,135 @@
+"""Sees each Check from outside: the span, the metrics and the decision record of it, in one object.
+
+The handler calls ``begin`` when a Check comes in, and then exactly one of ``finish`` and ``abandon``. None of them raises
+or waits: telemetry is how we are seen, and must never be why a request is answered otherwise. What is switched off costs
+a comparison with None, and nothing is built that nobody reads.
+
+Metrics are always there. Spans and records are parts that may be missing.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
+
+import structlog
+
+from extauthz.model import AttributeContext, Decision
+from extauthz.telemetry.metrics import Metrics
+from extauthz.telemetry.record import decision_line
+from extauthz.telemetry.repeats import Repeats
+from extauthz.telemetry.settings import DecisionSettings, TraceSettings
+from extauthz.telemetry.sinks import Descriptor, LineFile, QueuedSink, Sink
+from extauthz.telemetry.tracing import TracePlan, trace_plan
+
+if TYPE_CHECKING:
+    from extauthz.telemetry.spans import CheckTracer, Span
+
+__all__ = ["Telemetry", "open_telemetry"]
+
+_CLOSE: Final = 2.0
+"""Seconds that spans and records get, at the same time, to leave when the process stops."""
+
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
+
+_log = structlog.get_logger(__name__)
+
+
+class Telemetry:
+    """Implements the ``Observer`` of ``extauthz.serving``. For use from one thread, as the event loop is."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        tracer: "CheckTracer | None" = None,
+        sink: Sink | None = None,
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep the parts. ``now`` is seconds since the epoch; ``clock``, monotonic, spaces out complaints."""
+        self.metrics = metrics
+        self._tracer = tracer
+        self._sink = sink
+        self._now = now
+        self._repeats = Repeats(clock)
+
+    def begin(self, metadata: Iterable[tuple[str, str | bytes]]) -> "Span | None":
+        """A Check has come in with this RPC metadata. The span, if there is one, goes to ``finish`` or ``abandon``."""
+        self.metrics.inflight += 1
+        if self._tracer is None:
+            return None
+        return self._guarded("span", self._tracer.begin, metadata)
+
+    def finish(self, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
+        """The Check was answered with this decision; ``seconds`` is what that took."""
+        self.metrics.inflight -= 1
+        self._guarded("metrics", self.metrics.checked, decision.verdict.reason, seconds)
+        if span is not None and self._tracer is not None:
+            self._guarded("span", self._tracer.finish, span, decision, sent, seconds)
+        if self._sink is not None:
+            self._guarded("record", self._record, self._sink, span, decision, sent, seconds)
+
+    def abandon(self, span: "Span | None") -> None:
+        """The caller of the Check went away before there was an answer."""
+        self.metrics.inflight -= 1
+        self._guarded("metrics", self.metrics.abandoned)
+        if span is not None and self._tracer is not None:
+            self._guarded("span", self._tracer.abandon, span)
+
+    async def close(self) -> None:
+        """Send what is queued, for at most two seconds, and stop. Nothing may be observed afterwards."""
+        closings = [part.close for part in (self._tracer, self._sink) if part is not None]
+        await asyncio.gather(*(asyncio.to_thread(close, _CLOSE) for close in closings))
+
+    def _record(
+        self, sink: Sink, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float
+    ) -> None:
+        trace = None if span is None else (span.context.trace_id, span.context.span_id)
+        sink.write(decision_line(decision, sent, now=self._now(), seconds=seconds, trace=trace))
+
+    def _guarded(self, part: str, act: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result | None:
+        """Call; None if that fails. The decision stands whatever happens here."""
+        try:
+            return act(*arguments)
+        except Exception:  # noqa: BLE001 - of whatever kind, it is told below and goes no further
+            held_back = self._repeats.due()
+            if held_back is not None:
+                _log.exception("telemetry failed, the decision stands", part=part, earlier_faults=held_back)
+            return None
+
+
+def open_telemetry(
+    traces: TraceSettings,
+    decisions: DecisionSettings,
+    metrics: Metrics,
+    *,
+    version: str,
+    now: Callable[[], float],
+) -> Telemetry:
+    """Start what the settings and the ``OTEL_*`` variables ask for.
+
+    ``version`` is that of this program, for the spans' resource; ``now`` is seconds since the epoch.
+
+    Raises:
+        ConfigError: An ``OTEL_*`` variable can't be followed.
+    """
+    plan = trace_plan(traces, os.environ)
+    tracer = None if plan is None else _tracer(plan, version, now)
+    return Telemetry(metrics, tracer=tracer, sink=_sink(decisions.sink, metrics), now=now)
+
+
+def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTracer":
+    from extauthz.telemetry.spans import CheckTracer  # the SDK is imported only where spans are asked for
+
+    return CheckTracer(plan, version=version, now=now)
+
+
+def _sink(name: str, metrics: Metrics) -> Sink | None:
+    if name == "none":
+        return None
+    target = Descriptor(sys.stdout.fileno()) if name == "stdout" else LineFile(name)
+    return QueuedSink(target, dropped=metrics.records_dropped, clock=time.monotonic)

@@ -1,0 +1,138 @@
+"""The decision record: one line of JSON that says who asked for what, what was decided, and why.
+
+``decision.schema.json`` beside this file is its published form. What a record never holds, because nobody can search a
+log for what should not be in it: headers, the query, claims, ``context_extensions``, bodies, credentials. What the client
+chose and what is kept (path, host, method, subject, request id) is limited in length, masked where it looks like a
+credential, and escaped to plain ASCII, so that no line can be forged and no terminal be driven.
+
+The line is built where the decision is made, at 10 microseconds, and not in the sink's thread. Both threads want the one
+interpreter lock: measured at 9,000 Checks a second, serialising in the other thread in batches saved the event loop no
+throughput worth having, but made it wait for the lock, with a 99.9th percentile of 6 to 8 ms to wake up where the inline
+way has 1.5 to 3. Besides, a queue of bytes has a size that can be bounded, and doesn't keep requests with their
+credentials alive until a slow disk has caught up.
+"""
+
+import json
+import re
+from datetime import UTC, datetime
+
+from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Request
+from extauthz.telemetry.redaction import mask
+
+__all__ = ["decision_line"]
+
+_LIMIT = 256
+_PATH_LIMIT = 1024
+_DETAIL_LIMIT = 1024
+_METHOD_LIMIT = 32
+_ROLES = 32
+_ELLIPSIS = "\u2026"
+
+_QUERY = re.compile(r"[?#]|%(?:25)*(?:3F|23)", re.IGNORECASE)
+_PARAMETERS = re.compile(r"(;|%(?:25)*3B)[^/\\]*", re.IGNORECASE)
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def decision_line(
+    decision: Decision,
+    sent: AttributeContext | None,
+    *,
+    now: float,
+    seconds: float,
+    trace: tuple[int, int] | None,
+) -> bytes:
+    """The record of a decision, with its line end.
+
+    ``now`` is seconds since the epoch, ``seconds`` what the decision took, ``trace`` the trace and span id of the Check's
+    span. Fields without value are left out.
+    """
+    verdict = decision.verdict
+    record: dict[str, object] = {
+        "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "id": decision.id,
+        "decision": "allow" if isinstance(verdict, Allow) else "deny",
+        "reason": verdict.reason.word,
+        "generation": decision.generation,
+        "grpc": decision.grpc,
+        "duration_ms": round(seconds * 1000, 3),
+    }
+    if verdict.policy:
+        record["policy"] = verdict.policy[:_LIMIT]
+    if verdict.rule:
+        record["rule"] = verdict.rule[:_LIMIT]
+    if isinstance(verdict, Deny):
+        _add_denial(record, verdict)
+    if decision.identity is not None:
+        _add_identity(record, decision.identity)
+    if decision.request is not None:
+        _add_request(record, decision.request)
+    elif sent is not None:
+        _add_raw(record, sent)
+    if trace is not None:
+        record["trace_id"] = f"{trace[0]:032x}"
+        record["span_id"] = f"{trace[1]:016x}"
+    return _encode(record).encode() + b"\n"
+
+
+def _add_denial(record: dict[str, object], denial: Deny) -> None:
+    record["status"] = denial.reason.http
+    if denial.detail:
+        record["detail"] = _text(denial.detail, _DETAIL_LIMIT)
+    if denial.provider:
+        record["provider"] = denial.provider[:_LIMIT]
+
+
+def _add_identity(record: dict[str, object], identity: Identity) -> None:
+    if identity.provider:
+        record["provider"] = identity.provider[:_LIMIT]
+    if identity.subject:
+        record["subject"] = _text(identity.subject)
+    record["roles"] = [role[:_LIMIT] for role in sorted(identity.roles)[:_ROLES]]
+
+
+def _add_request(record: dict[str, object], request: Request) -> None:
+    """What the judged, canonical request says."""
+    if request.http:
+        record["method"] = _text(request.method, _METHOD_LIMIT)
+        record["host"] = _text(request.host)
+        if request.path:
+            record["path"] = _text(request.path, _PATH_LIMIT)
+        if request.id:
+            record["request_id"] = _text(request.id)
+    if request.source.address:
+        record["source"] = request.source.address[:_LIMIT]
+    if request.source.principal:
+        record["principal"] = _text(request.source.principal)
+    if request.client_ip is not None:
+        record["client"] = str(request.client_ip)
+
+
+def _add_raw(record: dict[str, object], sent: AttributeContext) -> None:
+    """What the proxy sent, of a request that was refused for its form: the nearest that can be told of it."""
+    http = sent.http
+    if http is not None:
+        record["method"] = _text(http.method, _METHOD_LIMIT)
+        record["host"] = _text(http.host.rpartition("@")[2])
+        record["path"] = _text(_bare(http.path), _PATH_LIMIT)
+        request_id = http.headers.get("x-request-id") or (http.id,)
+        if request_id[0]:
+            record["request_id"] = _text(request_id[0])
+    if sent.source.address:
+        record["source"] = sent.source.address[:_LIMIT]
+    if sent.source.principal:
+        record["principal"] = _text(sent.source.principal)
+
+
+def _bare(path: str) -> str:
+    """A raw path without query and without the values of path parameters, however they are encoded."""
+    return _PARAMETERS.sub(r"\1", _QUERY.split(path[: 4 * _PATH_LIMIT], maxsplit=1)[0])
+
+
+def _text(text: str, limit: int = _LIMIT) -> str:
+    """The text as a record may hold it: masked, whole characters only, no longer than the limit."""
+    if len(text) <= limit and text.isascii():
+        return mask(text)
+    # Masked before it is cut to size: half a token would no longer look like one. A lone surrogate is no JSON.
+    text = mask(text[: 4 * limit]).encode("utf-8", "replace").decode()
+    return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS

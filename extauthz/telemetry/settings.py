@@ -1,0 +1,22 @@
+"""What the composition root tells this room, as values that any caller can build without the configuration."""
+
+from dataclasses import dataclass
+
+__all__ = ["DecisionSettings", "TraceSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Where spans go."""
+
+    exporter: str | None = None
+    """``none``, ``otlp`` or ``console``; None: the environment variable OTEL_TRACES_EXPORTER counts, and without it there
+    are no traces."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSettings:
+    """Where decision records go."""
+
+    sink: str = "none"
+    """``none``, ``stdout``, or the path of a file that lines are appended to."""

@@ -1,0 +1,98 @@
+"""What Prometheus is told."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from extauthz.model import Reason
+from extauthz.telemetry import CONTENT_TYPE, Metrics
+
+
+@dataclass(frozen=True)
+class State:
+    """What identity tells of a provider."""
+
+    name: str
+    usable: bool
+    age_seconds: float | None
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """One sample of the rendered page."""
+    for family in text_string_to_metric_families(metrics.render().decode()):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return float(sample.value)
+    return None
+
+
+def test_every_reason_is_there_from_the_start(metrics: Metrics) -> None:
+    """Each reason has its series before it first occurs, with the result that belongs to it."""
+    for reason in Reason:
+        result = "allow" if reason is Reason.ALLOWED else "deny"
+        assert value(metrics, "extauthz_check_total", result=result, reason=reason.word) == 0
+
+
+def test_checks_are_counted_and_timed(metrics: Metrics) -> None:
+    """An answered Check counts under its reason, and its duration under its result."""
+    metrics.checked(Reason.ALLOWED, 0.0002)
+    metrics.checked(Reason.NO_RULE, 0.003)
+    metrics.checked(Reason.NO_RULE, 2.0)
+    assert value(metrics, "extauthz_check_total", result="allow", reason="allowed") == 1
+    assert value(metrics, "extauthz_check_total", result="deny", reason="no-rule") == 2
+    assert value(metrics, "extauthz_check_duration_seconds_count", result="deny") == 2
+    assert value(metrics, "extauthz_check_duration_seconds_bucket", result="deny", le="0.005") == 1
+    assert value(metrics, "extauthz_check_duration_seconds_bucket", result="allow", le="0.00025") == 1
+
+
+def test_policy_loads(metrics: Metrics) -> None:
+    """A refused set counts as a failure, and the generation stays that of the set in force."""
+    metrics.policy_loaded("success", 3)
+    metrics.policy_loaded("failure", 3)
+    assert value(metrics, "extauthz_policy_load_total", outcome="success") == 1
+    assert value(metrics, "extauthz_policy_load_total", outcome="failure") == 1
+    assert value(metrics, "extauthz_policy_generation") == 3
+
+
+def test_inflight(metrics: Metrics) -> None:
+    """The number of Checks being decided is read when Prometheus asks."""
+    metrics.inflight += 2
+    assert value(metrics, "extauthz_inflight") == 2
+
+
+def test_providers(metrics: Metrics) -> None:
+    """The state of providers is asked for anew each time; keys that never came have no age."""
+    states = [State("corporate", usable=True, age_seconds=12.5), State("partner", usable=False, age_seconds=None)]
+    metrics.watch_providers(lambda: states)
+    assert value(metrics, "extauthz_provider_usable", provider="corporate") == 1
+    assert value(metrics, "extauthz_provider_usable", provider="partner") == 0
+    assert value(metrics, "extauthz_jwks_age_seconds", provider="corporate") == 12.5
+    assert value(metrics, "extauthz_jwks_age_seconds", provider="partner") is None
+    states[1] = State("partner", usable=True, age_seconds=1.0)
+    assert value(metrics, "extauthz_jwks_age_seconds", provider="partner") == 1
+
+
+def test_a_fault_in_one_source_leaves_the_others(metrics: Metrics) -> None:
+    """Providers whose state can't be told do not take the page from the other metrics."""
+
+    def broken() -> list[State]:
+        raise RuntimeError("broken")
+
+    metrics.watch_providers(broken)
+    assert value(metrics, "extauthz_policy_generation") == 0
+
+
+def test_names(metrics: Metrics) -> None:
+    """All names begin with extauthz_, and no creation times double the series."""
+    names = {family.name for family in text_string_to_metric_families(metrics.render().decode())}
+    assert all(name.startswith("extauthz_") for name in names)
+    assert not [name for name in names if name.endswith("_created")]
+    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
+
+
+def test_registries_are_separate() -> None:
+    """Two sets of metrics in one process know nothing of each other."""
+    first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    first.checked(Reason.ALLOWED, 0.001)
+    assert value(second, "extauthz_check_total", result="allow", reason="allowed") == 0

@@ -1,0 +1,149 @@
+"""What the serving handler sees of telemetry."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from extauthz.errors import ConfigError
+from extauthz.model import AttributeContext, Decision, Deny, Reason
+from extauthz.telemetry import DecisionSettings, Metrics, Telemetry, TraceSettings, open_telemetry
+from extauthz.telemetry.metrics import Metrics as RealMetrics
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "611ec7590ab59ae3"
+SAMPLED = [("traceparent", f"00-{TRACE}-{SPAN}-01")]
+
+
+class Lines:
+    """A sink that keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, line: bytes) -> None:
+        self.lines.append(json.loads(line))
+
+    def close(self, timeout: float) -> None:
+        pass
+
+
+class Broken:
+    """A tracer and sink, each of whose calls fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*arguments: Any) -> None:
+            raise RuntimeError("broken " + name)
+
+        return fail
+
+
+def test_off_is_nothing(metrics: Metrics, allowed: Decision, sent: AttributeContext) -> None:
+    """With traces and records off there are only metrics, and no span."""
+    telemetry = open_telemetry(TraceSettings("none"), DecisionSettings(), metrics, version="1", now=time.time)
+    span = telemetry.begin(SAMPLED)
+    assert span is None
+    assert metrics.inflight == 1
+    telemetry.finish(span, allowed, sent, 0.001)
+    assert metrics.inflight == 0
+    assert b'extauthz_check_total{reason="allowed",result="allow"} 1.0' in metrics.render()
+
+
+def test_sdk_is_not_imported_when_off() -> None:
+    """OpenTelemetry's SDK and exporter are loaded only where spans are asked for."""
+    script = (
+        "import sys, time; from prometheus_client import CollectorRegistry; from extauthz.telemetry import *;"
+        "open_telemetry(TraceSettings('none'), DecisionSettings(), Metrics(CollectorRegistry()), version='', now=time.time);"
+        "print([m for m in sys.modules if m.startswith(('opentelemetry', 'grpc'))])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout == "[]\n"
+
+
+async def test_record_in_a_file(
+    tmp_path: Path, metrics: Metrics, allowed: Decision, sent: AttributeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path as sink gets a line a decision; closing writes it out."""
+    path = tmp_path / "decisions.log"
+    settings = DecisionSettings(str(path))
+    telemetry = open_telemetry(TraceSettings("none"), settings, metrics, version="1", now=lambda: 1.5)
+    telemetry.finish(telemetry.begin([]), allowed, sent, 0.001)
+    await telemetry.close()
+    record = json.loads(path.read_text())
+    assert (record["id"], record["time"]) == ("d-1", "1970-01-01T00:00:01.500Z")
+
+
+async def test_record_on_standard_output(
+    capfd: pytest.CaptureFixture[str], metrics: Metrics, allowed: Decision, sent: AttributeContext
+) -> None:
+    """stdout as sink prints a line a decision."""
+    telemetry = open_telemetry(TraceSettings("none"), DecisionSettings("stdout"), metrics, version="1", now=lambda: 1.5)
+    telemetry.finish(telemetry.begin([]), allowed, sent, 0.001)
+    await telemetry.close()
+    assert json.loads(capfd.readouterr().out)["id"] == "d-1"
+
+
+async def test_span_and_record_know_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    metrics: Metrics,
+    allowed: Decision,
+    sent: AttributeContext,
+) -> None:
+    """The record names the trace and the span of its Check; the variable chooses the exporter if nothing else does."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    telemetry = open_telemetry(TraceSettings(), DecisionSettings("stdout"), metrics, version="1", now=lambda: 1.5)
+    span = telemetry.begin(SAMPLED)
+    assert span is not None
+    telemetry.finish(span, allowed, sent, 0.001)
+    await telemetry.close()
+    seen = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    [record] = [line for line in seen if "decision" in line]
+    [exported] = [line for line in seen if "context" in line]
+    assert record["trace_id"] == TRACE
+    assert exported["context"]["span_id"] == "0x" + record["span_id"]
+
+
+def test_abandoned(metrics: Metrics) -> None:
+    """A caller that went away is counted, and is no longer in flight."""
+    telemetry = Telemetry(metrics, now=time.time)
+    telemetry.abandon(telemetry.begin([]))
+    assert metrics.inflight == 0
+    assert b"extauthz_check_abandoned_total 1.0" in metrics.render()
+
+
+def test_nothing_raises(
+    metrics: Metrics, allowed: Decision, sent: AttributeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults of every part stay here, and are told once a minute; parts that work go on."""
+    broken: Any = Broken()
+    telemetry = Telemetry(metrics, tracer=broken, sink=broken, now=time.time, clock=lambda: 0.0)
+    span: Any = object()
+    with capture_logs() as logs:
+        assert telemetry.begin(SAMPLED) is None
+        telemetry.finish(span, allowed, sent, 0.001)
+        telemetry.finish(None, allowed, sent, 0.001)
+        telemetry.abandon(span)
+    assert b'extauthz_check_total{reason="allowed",result="allow"} 2.0' in metrics.render()
+    assert len(logs) == 1
+    assert (logs[0]["event"], logs[0]["part"]) == ("telemetry failed, the decision stands", "span")
+
+    def fail(self: RealMetrics, reason: Reason, seconds: float) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(RealMetrics, "checked", fail)
+    lines = Lines()
+    Telemetry(metrics, sink=lines, now=time.time).finish(None, Decision("d", Deny(Reason.NO_RULE), 1), None, 0.0)
+    assert lines.lines[0]["reason"] == "no-rule"
+
+
+def test_wrong_variable_stops_the_start(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter that does not exist is an error at start."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
+    with pytest.raises(ConfigError, match="OTEL_TRACES_EXPORTER: there is no exporter 'zipkin'"):
+        open_telemetry(TraceSettings(), DecisionSettings(), metrics, version="1", now=time.time)
