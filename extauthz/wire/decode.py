@@ -1,0 +1,85 @@
+"""CheckRequest bytes -> ``AttributeContext``.
+
+The transport hands over bytes and not a message, so that garbage becomes a denial with a reason instead of an RPC error
+(which a proxy that fails open would turn into an allow). Nothing is judged here, but where the message itself can be read
+in two ways it says so in ``fault``. Unknown fields, unknown members of a oneof and foreign metadata are left alone: newer
+proxies send more, and other data planes less, than Envoy 1.40.
+
+Two forms of headers exist: ``headers``, a map in which Envoy has joined repeated values with a comma and put ``!`` for
+bytes that are not UTF-8, and ``header_map`` (``encode_raw_headers``), a list of raw entries. Raw bytes are read as latin-1,
+in which every byte is one character and nothing is lost.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.message import DecodeError
+
+from extauthz._pb.envoy.config.core.v3.base_pb2 import HeaderValue
+from extauthz._pb.envoy.service.auth.v3.attribute_context_pb2 import AttributeContext as AttributeContextMessage
+from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from extauthz.model import EMPTY, AttributeContext, HttpAttributes, Peer
+
+__all__ = ["decode"]
+
+_NOBODY = Peer()
+
+
+def decode(message: bytes) -> AttributeContext:
+    """What a serialised ``envoy.service.auth.v3.CheckRequest`` says. Never raises: see ``AttributeContext.fault``."""
+    try:
+        check = CheckRequest.FromString(message)
+    except DecodeError:
+        return _unreadable("the message is not a CheckRequest")
+    if not check.HasField("attributes"):
+        return _unreadable("the CheckRequest has no attributes")
+    attributes = check.attributes
+    request = attributes.request
+    http, fault = _http(request.http) if request.HasField("http") else (None, "")
+    return AttributeContext(
+        source=_peer(attributes.source),
+        destination=_peer(attributes.destination),
+        time=request.time.seconds + request.time.nanos / 1e9,
+        http=http,
+        sni=attributes.tls_session.sni,
+        context=dict(attributes.context_extensions),
+        fault=fault,
+    )
+
+
+def _unreadable(fault: str) -> AttributeContext:
+    return AttributeContext(source=_NOBODY, destination=_NOBODY, time=0, http=None, fault=fault)
+
+
+def _peer(peer: AttributeContextMessage.Peer) -> Peer:
+    """A peer; one that came over a unix socket (``pipe``) has no address."""
+    address = peer.address.socket_address
+    return Peer(address.address, address.port_value, peer.principal)
+
+
+def _http(http: AttributeContextMessage.HttpRequest) -> tuple[HttpAttributes, str]:
+    """The HTTP part, and what can be read in two ways about its headers."""
+    fault = ""
+    headers = _headers(http.headers.items()) if http.headers else EMPTY
+    if http.HasField("header_map"):
+        raw = _headers((entry.key, _raw_value(entry)) for entry in http.header_map.headers)
+        if headers and _joined(headers) != _joined(raw):
+            fault = "headers and header_map are both there and differ"
+        headers = raw or headers
+    return HttpAttributes(http.id, http.method, http.path, http.host, http.scheme, http.protocol, headers), fault
+
+
+def _headers(entries: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+    """Values by lower-case name, in order of arrival."""
+    headers: dict[str, tuple[str, ...]] = {}
+    for name, value in entries:
+        lower = name.lower()
+        headers[lower] = (*headers[lower], value) if lower in headers else (value,)
+    return headers
+
+
+def _raw_value(entry: HeaderValue) -> str:
+    return entry.raw_value.decode("latin-1") if entry.raw_value else entry.value
+
+
+def _joined(headers: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    return {name: ",".join(values) for name, values in headers.items()}

@@ -1,0 +1,145 @@
+"""``Decision`` -> CheckResponse bytes.
+
+Envoy allows a request whose response has status 0, *or no status, or no bytes at all*. So there are exactly two ways to
+make a response here: ``_allow``, which takes an ``Allow``, and ``_deny``, which takes a ``Deny``; both set ``status.code``
+and the matching half of the oneof, and nothing else in the server builds a CheckResponse (invariant I1).
+
+Headers leave with an explicit ``OVERWRITE_IF_EXISTS_OR_ADD``: Envoy 1.40 overwrites whatever the action says, later ones
+obey it, and the unset action means append there. Names and values were checked when the policy was loaded and its
+expressions evaluated; they are checked once more, because Envoy would pass on a header that breaks the request.
+"""
+
+import json
+import re
+from http import HTTPStatus
+
+from extauthz._pb.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from extauthz.canonical import emittable
+from extauthz.model import Allow, Decision, Deny, Reason
+
+__all__ = ["INTERNAL_ERROR_ANSWER", "Encoder"]
+
+_OVERWRITE = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+_MAX_HEADERS = 64
+_MAX_HEADER_BYTES = 48 * 1024
+"""Envoy refuses requests of more than 100 headers or 60 KiB; what the client sent counts as well."""
+_MAX_SUBJECT = 256
+_RETRY_AFTER = 1
+"""Seconds, where a denial with 503 does not say."""
+
+
+class Encoder:
+    """Writes answers; ``reasons`` puts the reason and its sentence into the bodies that clients see."""
+
+    def __init__(self, *, reasons: bool = False) -> None:
+        """Keep the choice."""
+        self._reasons = reasons
+
+    def encode(self, decision: Decision) -> bytes:
+        """The serialised ``envoy.service.auth.v3.CheckResponse`` of a decision.
+
+        Raises:
+            ValueError: An allow carries headers that must not leave this server.
+
+        """
+        verdict = decision.verdict
+        if isinstance(verdict, Allow):
+            fault = _header_fault(verdict)
+            if fault:
+                raise ValueError(fault)
+            return _allow(decision, verdict).SerializeToString()
+        return self._deny(decision, verdict).SerializeToString()
+
+    def _deny(self, decision: Decision, deny: Deny) -> CheckResponse:
+        reason = deny.reason
+        response = CheckResponse()
+        response.status.code = reason.grpc
+        denied = response.denied_response
+        denied.status.code = reason.http  # type: ignore[assignment]  # StatusCode's numbers are the HTTP ones
+        headers = [("cache-control", "no-store")]
+        if reason.challenge is not None:
+            error = f' error="{reason.challenge}"' if reason.challenge else ""
+            headers.append(("www-authenticate", f"Bearer{error}"))
+        if deny.retry_after is not None or reason.http == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append(("retry-after", str(_RETRY_AFTER if deny.retry_after is None else deny.retry_after)))
+        if decision.grpc:
+            headers.append(("grpc-status", str(reason.grpc)))
+            denied.body = self._text(decision, reason)
+        else:
+            headers.append(("content-type", "application/problem+json"))
+            denied.body = self._problem(decision, reason)
+        denied.headers.extend(_overwrite(name, value) for name, value in headers)
+        _tell(response, decision, deny)
+        return response
+
+    def _problem(self, decision: Decision, reason: Reason) -> str:
+        """The body: problem details of RFC 9457, with the decision's id and, if asked for, its reason."""
+        problem: dict[str, str | int] = {
+            "type": "about:blank",
+            "title": HTTPStatus(reason.http).phrase,
+            "status": reason.http,
+            "decision_id": decision.id,
+        }
+        if self._reasons:
+            problem |= {"reason": reason.word, "detail": reason.sentence}
+        return json.dumps(problem)
+
+    def _text(self, decision: Decision, reason: Reason) -> str:
+        """The body for a gRPC caller, which Envoy turns into ``grpc-message``."""
+        text = f"{reason.word}: {reason.sentence}" if self._reasons else HTTPStatus(reason.http).phrase
+        return f"{text} (decision {decision.id})"
+
+
+def _allow(decision: Decision, allow: Allow) -> CheckResponse:
+    response = CheckResponse()
+    response.status.code = 0
+    ok = response.ok_response
+    # An empty message, too, selects its member of the oneof.
+    ok.SetInParent()
+    ok.headers.extend(_overwrite(name, value) for name, value in allow.set_headers)
+    ok.headers_to_remove.extend(allow.remove_headers)
+    _tell(response, decision, allow)
+    return response
+
+
+def _overwrite(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=_OVERWRITE)
+
+
+def _header_fault(allow: Allow) -> str:
+    """Why the headers of an allow must not leave this server; empty if they may."""
+    size = 0
+    names = set(allow.remove_headers)
+    for name, value in allow.set_headers:
+        if name in names:
+            return f"header {name} is set twice, or set and removed"
+        names.add(name)
+        size += len(name) + len(value)
+        if not _VALUE.match(value):
+            return f"the value of header {name} has a character that does not belong there"
+    if len(allow.set_headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+        return "the policies set more headers than Envoy takes"
+    for name in names:
+        if not emittable(name):
+            return f"header {name} must not be set or removed"
+    return ""
+
+
+def _tell(response: CheckResponse, decision: Decision, verdict: Allow | Deny) -> None:
+    """Say in dynamic metadata why, for Envoy's access log. Nothing secret: access logs print it."""
+    facts = {
+        "reason": verdict.reason.word,
+        "policy": verdict.policy,
+        "rule": verdict.rule,
+        "subject": decision.identity.subject[:_MAX_SUBJECT] if decision.identity else "",
+        "decision_id": decision.id,
+    }
+    fields = response.dynamic_metadata.fields
+    for name, value in facts.items():
+        fields[name].string_value = value
+
+
+INTERNAL_ERROR_ANSWER = Encoder().encode(Decision("unknown", Deny(Reason.INTERNAL_ERROR), 0))
+"""A denial that exists before anything can go wrong."""

@@ -1,0 +1,68 @@
+"""One request's journey: which step answers, and by which snapshot."""
+
+from extauthz.model import Deny, Reason
+from tests.journey import ALLOW_ALL, Always, Journey, assert_denies, caller, check_request, policies, reason_of
+
+USERS_ONLY = """
+apiVersion: security.example.com/v1
+kind: AuthPolicy
+metadata: {name: users}
+spec:
+  targets: [{hosts: [orders.example.com]}]
+  rules: [{role: user}]
+"""
+
+
+def test_without_policies_everything_is_denied() -> None:
+    """An empty set is a set that allows nothing."""
+    response = Journey().answer(check_request())
+    assert_denies(response)
+    assert reason_of(response) == "no-policy"
+
+
+def test_the_form_is_judged_before_the_credentials() -> None:
+    """Nobody is asked about a request that can be read in two ways."""
+    authenticator = Always(caller("user"))
+    journey = Journey(policies(ALLOW_ALL), authenticator)
+    assert reason_of(journey.answer(check_request(path="/a/../b"))) == "path-ambiguous"
+    assert authenticator.asked == []
+
+
+def test_targets_are_judged_before_the_credentials() -> None:
+    """A token is not verified for a request that no policy covers."""
+    authenticator = Always(Deny(Reason.TOKEN_EXPIRED))
+    journey = Journey(policies(USERS_ONLY), authenticator)
+    assert reason_of(journey.answer(check_request(host="other.example.com"))) == "no-policy"
+    assert authenticator.asked == []
+
+
+def test_bad_credentials_are_refused_also_where_none_are_needed() -> None:
+    """A refused token never makes its bearer anonymous (T50)."""
+    response = Journey(policies(ALLOW_ALL), Always(Deny(Reason.SIGNATURE_INVALID))).answer(check_request())
+    assert_denies(response)
+    assert reason_of(response) == "signature-invalid"
+
+
+def test_a_caller_with_the_role_passes() -> None:
+    """Identity and policy together allow."""
+    response = Journey(policies(USERS_ONLY), Always(caller("user"))).answer(check_request())
+    assert response.status.code == 0
+    assert response.WhichOneof("http_response") == "ok_response"
+
+
+def test_the_next_request_is_judged_by_the_next_snapshot() -> None:
+    """A reload swaps one reference; a decision names the generation that judged it."""
+    journey = Journey(policies(USERS_ONLY, generation=1), Always(caller("user")))
+    assert journey.answer(check_request()).status.code == 0
+    journey.check.snapshot = policies(generation=2)
+    assert reason_of(journey.answer(check_request())) == "no-policy"
+    assert [decision.generation for decision in journey.watcher.finished] == [1, 2]
+
+
+def test_each_decision_has_its_own_id() -> None:
+    """Two answers are never confused."""
+    journey = Journey()
+    journey.answer(check_request())
+    journey.answer(b"garbage")
+    first, second = journey.watcher.finished
+    assert first.id != second.id
