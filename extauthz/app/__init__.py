@@ -1,0 +1,10 @@
+"""The composition root: the one place that knows all rooms.
+
+``values`` turns the configuration into the values of the rooms, ``graph`` builds the objects and runs them, ``validation``
+builds as much as can be built without opening anything and tells what is wrong.
+"""
+
+from extauthz.app.graph import build, serve
+from extauthz.app.validation import ValidationReport, validate
+
+__all__ = ["ValidationReport", "build", "serve", "validate"]

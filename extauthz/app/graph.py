@@ -1,0 +1,129 @@
+"""The object graph on one screen, and the process that runs it.
+
+Everything that decides is built here and handed what it needs: nothing looks anything up. Clocks and random identifiers
+come from here as well, so that all other code can be given other ones.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from extauthz import __version__
+from extauthz.app.values import authenticator, listener, policy_settings, request_rules
+from extauthz.check import Check
+from extauthz.config import Config
+from extauthz.fetch import HttpFetcher
+from extauthz.identity import Authenticator
+from extauthz.policy import PolicyText, Snapshot, empty, load
+from extauthz.serving import CheckHandler, GrpcOptions, PolicyReloader, Readiness, Server, ServerParts
+from extauthz.serving import serve as run
+from extauthz.telemetry import (
+    CONTENT_TYPE,
+    DecisionSettings,
+    Metrics,
+    Telemetry,
+    TraceSettings,
+    configure_logs,
+    open_telemetry,
+)
+from extauthz.wire import INTERNAL_ERROR_ANSWER, Encoder
+
+__all__ = ["build", "serve"]
+
+_LOOK_AT_PROVIDERS = 0.2
+"""Seconds between looks at the providers' states, for readiness."""
+
+
+def serve(config: Config) -> int:
+    """Run the server until it is asked to stop; gives the exit code.
+
+    Raises:
+        ConfigError, PolicyError, ServingError: It can't start; nothing was opened.
+    """
+    configure_logs(config.telemetry.logs.level)
+    asyncio.run(_serve(config))
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    server, telemetry = build(config)
+    try:
+        await run(server)
+    finally:
+        await telemetry.close()
+
+
+def build(config: Config) -> tuple[Server, Telemetry]:
+    """All objects of one server, in the running event loop; nothing is opened yet."""
+    identity = authenticator(config, HttpFetcher(), time.time)
+    check = Check(identity, empty(), request_rules(config), new_id=_new_ids())
+    readiness = Readiness(provider.name for provider in config.providers)
+    metrics = Metrics()
+    metrics.watch_providers(identity.states)
+    telemetry = open_telemetry(
+        TraceSettings(config.telemetry.traces.exporter),
+        DecisionSettings(config.telemetry.decisions.sink),
+        metrics,
+        version=__version__,
+        now=time.time,
+    )
+    handler = CheckHandler(
+        check,
+        Encoder(reasons=config.responses.reasons),
+        telemetry,
+        deadline=config.check.deadline,
+        clock=time.monotonic,
+    )
+    settings = policy_settings(config)
+
+    def compile_policies(texts: Sequence[PolicyText], generation: int) -> Snapshot:
+        return load(texts, settings, generation)
+
+    def publish(snapshot: Snapshot) -> None:
+        check.snapshot = snapshot
+
+    def count(outcome: str, generation: int) -> None:
+        metrics.policy_loaded("success" if outcome == "loaded" else "failure", generation)
+
+    policies = PolicyReloader(
+        config.policies.files,
+        compile_policies,
+        publish,
+        readiness,
+        count,
+        may_be_absent="files" not in config.policies.model_fields_set,
+    )
+    parts = ServerParts(
+        check=listener(config.listen.check),
+        admin=listener(config.listen.admin),
+        handler=handler,
+        fallback=INTERNAL_ERROR_ANSWER,
+        policies=policies,
+        readiness=readiness,
+        metrics=lambda: (metrics.render(), CONTENT_TYPE),
+        options=GrpcOptions(
+            max_message_bytes=config.check.max_message_bytes, reflection=config.listen.check.reflection
+        ),
+        tasks={"keys": identity.run, "provider states": lambda: _report_providers(identity, readiness)},
+        drain_delay=config.check.drain_delay,
+        grace=config.check.grace,
+    )
+    return Server(parts), telemetry
+
+
+async def _report_providers(identity: Authenticator, readiness: Readiness) -> None:
+    """Tell readiness how the providers are, as long as the server runs."""
+    while True:
+        for state in identity.states():
+            if state.usable or state.error:
+                text = state.error or "keys are in use"
+                readiness.provider_told(state.name, ok=state.usable and not state.error, text=text)
+        await asyncio.sleep(_LOOK_AT_PROVIDERS)
+
+
+def _new_ids() -> Callable[[], str]:
+    """Identifiers of 96 random bits: unique among replicas, and no secret."""
+    bits = random.SystemRandom().getrandbits(128)
+    draw = random.Random(bits).getrandbits  # noqa: S311 - an identifier that nobody has to guess
+    return lambda: f"{draw(96):024x}"

@@ -1,0 +1,74 @@
+"""What is wrong with a configuration, its policies and the files that they name, without opening or fetching anything."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from extauthz.app.values import authenticator, listener, policy_settings
+from extauthz.config import Config
+from extauthz.errors import ConfigError, PolicyError, Position, Problem, ProblemsError, ServingError
+from extauthz.fetch import HttpFetcher
+from extauthz.policy import load
+from extauthz.serving import Certificates, Listener, check_listener, read_policy_texts
+
+__all__ = ["ValidationReport", "validate"]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """The problems, sorted by place, and how much was looked at."""
+
+    problems: tuple[Problem, ...]
+    policies: int = 0
+    rules: int = 0
+    providers: int = 0
+
+
+def validate(config: Config, extra_files: Sequence[str] = ()) -> ValidationReport:
+    """Check everything that the server would check at its start; ``extra_files`` are policies besides those in force."""
+    problems = [*_listener_problems(config), *_provider_problems(config)]
+    absent_by_default = "files" not in config.policies.model_fields_set
+    texts, unreadable = read_policy_texts([*config.policies.files, *extra_files])
+    problems += [
+        problem
+        for problem in unreadable
+        if not (absent_by_default and problem.where == Position(config.policies.files[0]))
+    ]
+    policies = rules = 0
+    try:
+        snapshot = load(texts, policy_settings(config), generation=1)
+        policies = len(snapshot.policies)
+        rules = sum(len(policy.rules) for policy in snapshot.policies)
+    except PolicyError as error:
+        problems += error.problems
+    ordered = ProblemsError(problems).problems
+    return ValidationReport(ordered, policies, rules, len(config.providers))
+
+
+def _listener_problems(config: Config) -> list[Problem]:
+    problems: list[Problem] = []
+    for name, settings in (("listen.check", config.listen.check), ("listen.admin", config.listen.admin)):
+        try:
+            values = listener(settings)
+            message = check_listener(name, values)
+            if message is None:
+                _read_certificates(name, values)
+        except ServingError as error:
+            message = str(error)
+        if message:
+            problems.append(Problem(Position(name), message))
+    return problems
+
+
+def _read_certificates(name: str, values: Listener) -> None:
+    """Read the certificates of a listener as the server would. Raises ServingError."""
+    if values.tls is not None:
+        Certificates(name, values.tls)
+
+
+def _provider_problems(config: Config) -> list[Problem]:
+    try:
+        authenticator(config, HttpFetcher(), time.time)
+    except ConfigError as error:
+        return list(error.problems)
+    return []

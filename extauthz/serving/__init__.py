@@ -1,0 +1,47 @@
+"""Serving: listeners, the grpcio transport, health, the admin listener, reload of files, and an orderly stop.
+
+The room knows how bytes come in and go out, when to answer and when to leave. What an answer means is none of its
+business: that comes in as a ``Handler``.
+"""
+
+from extauthz.serving.certificates import Certificates
+from extauthz.serving.grpc_server import GrpcOptions
+from extauthz.serving.handler import CheckHandler, Observer
+from extauthz.serving.listener import (
+    Address,
+    Listener,
+    TcpAddress,
+    TlsFiles,
+    UnixAddress,
+    check_listener,
+    parse_address,
+)
+from extauthz.serving.policy_files import read_policy_texts
+from extauthz.serving.readiness import Readiness
+from extauthz.serving.reload import PolicyReloader
+from extauthz.serving.server import Server, ServerParts, serve
+from extauthz.serving.transport import CHECK_METHOD, CHECK_SERVICE, Call, Handler
+
+__all__ = [
+    "CHECK_METHOD",
+    "CHECK_SERVICE",
+    "Address",
+    "Call",
+    "Certificates",
+    "CheckHandler",
+    "GrpcOptions",
+    "Handler",
+    "Listener",
+    "Observer",
+    "PolicyReloader",
+    "Readiness",
+    "Server",
+    "ServerParts",
+    "TcpAddress",
+    "TlsFiles",
+    "UnixAddress",
+    "check_listener",
+    "parse_address",
+    "read_policy_texts",
+    "serve",
+]

@@ -1,0 +1,125 @@
+"""One Check, bytes to bytes: the border where every fault becomes a denial.
+
+The transport calls a ``CheckHandler`` with the bytes of a CheckRequest and gets the bytes of a CheckResponse, at once if
+nothing had to be waited for, else as an awaitable. No exception leaves it: Envoy counts an RPC error as "no decision",
+and a proxy that fails open would let the request through (invariants I2 and I9).
+
+The deadline is the smaller of our own and what Envoy has left, less a margin for the way back. What is decided too late
+is denied too, since the time that the rules were judged at may be long past.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from extauthz.check import Check, Unsettled
+from extauthz.model import AttributeContext, Decision, Reason, Request
+from extauthz.serving.faults import describe
+from extauthz.serving.transport import Call
+from extauthz.wire import INTERNAL_ERROR_ANSWER, Encoder, decode
+
+__all__ = ["CheckHandler", "Observer"]
+
+_MARGIN = 0.005
+"""Seconds kept of Envoy's deadline for the answer's way back."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Observer(Protocol):
+    """Sees each Check from outside: traces, metrics, the decision record. It must not raise."""
+
+    def begin(self, metadata: Sequence[tuple[str, str | bytes]]) -> Any:
+        """A Check has come in; what is returned comes back in ``finish`` or ``abandon``."""
+        ...
+
+    def finish(self, span: Any, decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
+        """The Check was answered with this decision."""
+        ...
+
+    def abandon(self, span: Any) -> None:
+        """The caller went away before there was an answer."""
+        ...
+
+
+class CheckHandler:
+    """Implements ``extauthz.serving.transport.Handler``."""
+
+    def __init__(
+        self,
+        check: Check,
+        encoder: Encoder,
+        observer: Observer,
+        *,
+        deadline: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """Keep the parts. ``deadline`` is in seconds; ``clock`` is monotonic, in seconds."""
+        self._check = check
+        self._encoder = encoder
+        self._observer = observer
+        self._deadline = deadline
+        self._clock = clock
+
+    def __call__(self, message: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Answer one CheckRequest."""
+        started = self._clock()
+        remaining = call.time_remaining
+        budget = self._deadline if remaining is None else min(self._deadline, remaining - _MARGIN)
+        span = self._observer.begin(call.metadata)
+        sent: AttributeContext | None = None
+        try:
+            sent = decode(message)
+            decided = self._check.decide(sent)
+        except Exception as error:  # noqa: BLE001 - the border: whatever it is, the answer is a denial
+            decided = self._fault(error, sent)
+        if isinstance(decided, Decision):
+            return self._answer(decided, sent, span, started, budget)
+        return self._settle(decided, sent, span, started, budget)
+
+    async def _settle(
+        self, unsettled: Unsettled, sent: AttributeContext | None, span: Any, started: float, budget: float
+    ) -> bytes:
+        """Finish a Check that has to wait for something."""
+        try:
+            async with asyncio.timeout(max(budget - (self._clock() - started), 0)):
+                decided = await unsettled.settle()
+        except TimeoutError:
+            decided = self._late(sent, unsettled.request)
+        except asyncio.CancelledError:
+            self._observer.abandon(span)
+            raise
+        except Exception as error:  # noqa: BLE001 - the border: whatever it is, the answer is a denial
+            decided = self._fault(error, sent)
+        return self._answer(decided, sent, span, started, budget)
+
+    def _answer(
+        self, decision: Decision, sent: AttributeContext | None, span: Any, started: float, budget: float
+    ) -> bytes:
+        """Turn a decision into bytes, unless it comes too late."""
+        if self._clock() - started > budget and decision.verdict.reason is Reason.ALLOWED:
+            decision = self._late(sent, decision.request)
+        try:
+            answer = self._encoder.encode(decision)
+        except Exception as error:  # noqa: BLE001 - as above
+            decision = self._fault(error, sent)
+            answer = self._encode_fault(decision)
+        self._observer.finish(span, decision, sent, self._clock() - started)
+        return answer
+
+    def _late(self, sent: AttributeContext | None, request: Request | None) -> Decision:
+        return self._check.refuse(Reason.DEADLINE_EXCEEDED, "the deadline passed before the decision", sent, request)
+
+    def _fault(self, error: Exception, sent: AttributeContext | None) -> Decision:
+        """The denial for an exception that nobody expected. Its text may hold parts of the request: it is not logged."""
+        decision = self._check.refuse(Reason.INTERNAL_ERROR, "an unexpected fault; the log has it", sent)
+        _log.error("check failed, request denied", decision_id=decision.id, fault=describe(error))
+        return decision
+
+    def _encode_fault(self, decision: Decision) -> bytes:
+        try:
+            return self._encoder.encode(decision)
+        except Exception:  # noqa: BLE001 - as above
+            return INTERNAL_ERROR_ANSWER

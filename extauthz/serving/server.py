@@ -1,0 +1,235 @@
+"""The life of the server: everything opened in order, everything closed in order, nothing lost on the way.
+
+Start: the policies are loaded and the certificates read before anything is opened, so that a fault in a file ends the
+start at once; then the listeners are opened, the background tasks begin, and health says SERVING as soon as readiness
+does. Stop, so that no request is lost: health says NOT_SERVING while Checks are still answered; after the drain delay,
+in which proxies and load balancers notice, no new calls are taken and those that run have the grace to finish; the
+admin listener closes last.
+
+What fails: a background task is started again (``background``). A listener that ends although nobody asked cannot be
+mended from inside, so it ends the process, with an error, and whoever runs the process starts it anew.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from extauthz.errors import ServingError
+from extauthz.serving.admin import AdminServer, Metrics, admin_app
+from extauthz.serving.background import keep_running
+from extauthz.serving.certificates import Certificates
+from extauthz.serving.faults import describe
+from extauthz.serving.grpc_server import GrpcOptions, GrpcServer
+from extauthz.serving.health import Health
+from extauthz.serving.listener import Address, Listener, check_listener
+from extauthz.serving.readiness import Readiness
+from extauthz.serving.reload import PolicyReloader
+from extauthz.serving.transport import Handler
+from extauthz.serving.watching import watch
+
+__all__ = ["Server", "ServerParts", "serve"]
+
+_log = structlog.get_logger()
+
+_CHECK = "listen.check"
+_ADMIN = "listen.admin"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerParts:
+    """What a server is made of. The composition root builds it."""
+
+    check: Listener
+    admin: Listener
+    handler: Handler
+    fallback: bytes
+    """The serialised denial that answers if the handler fails."""
+    policies: PolicyReloader[Any]
+    readiness: Readiness
+    metrics: Metrics
+    options: GrpcOptions = field(default_factory=GrpcOptions)
+    tasks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """What else runs as long as the server does, by name; each is started again if it ends."""
+    first_fetch: float = 5.0
+    """Seconds that readiness waits for the first word of each provider."""
+    drain_delay: float = 5.0
+    """Seconds between NOT_SERVING and the end of new calls; more than the interval of the health checks."""
+    grace: float = 10.0
+    """Seconds that running calls then have."""
+
+
+class Server:
+    """One server in the running event loop: ``start`` it, ``stop`` it, once each."""
+
+    def __init__(self, parts: ServerParts) -> None:
+        """Nothing is read or opened yet."""
+        self._parts = parts
+        self._health = Health()
+        self._check: GrpcServer | None = None
+        self._admin: AdminServer | None = None
+        self._certificates: dict[str, Certificates] = {}
+        self._background: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._hurry = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
+        self.check_address: Address | None = None
+        """Where Checks are answered, once started."""
+        self.admin_address: Address | None = None
+        """Where the admin listener is, once started."""
+
+    async def start(self) -> None:
+        """Load, open, begin.
+
+        Raises PolicyError if the policies can't be used, ServingError if a listener can't be opened or must not be.
+        """
+        parts = self._parts
+        listeners = {_CHECK: parts.check, _ADMIN: parts.admin}
+        problems = [problem for name, one in listeners.items() if (problem := check_listener(name, one))]
+        if problems:
+            raise ServingError("\n".join(problems))
+        await parts.policies.start()
+        self._certificates = {name: Certificates(name, one.tls) for name, one in listeners.items() if one.tls}
+        for name in self._certificates:
+            parts.readiness.certificates_told(name, ok=True, text="in force")
+        parts.readiness.on_change(lambda ready: self._health.set(serving=ready))
+        self._check = GrpcServer(
+            parts.check,
+            parts.handler,
+            parts.fallback,
+            self._health,
+            options=parts.options,
+            certificates=self._certificates.get(_CHECK),
+        )
+        app = admin_app(parts.readiness, parts.metrics)
+        self._admin = AdminServer(parts.admin, app, self._certificates.get(_ADMIN))
+        try:
+            self.admin_address = self._admin.bind(_ADMIN)
+            self.check_address = self._check.bind(_CHECK)
+            await self._admin.start()
+            await self._check.start()
+        except BaseException:
+            await self._check.stop(0)
+            await self._admin.stop()
+            raise
+        self._background = asyncio.create_task(keep_running(self._tasks()), name="background")
+        self._timer = asyncio.get_running_loop().call_later(parts.first_fetch, parts.readiness.stop_waiting)
+        _log.info("listening", check=str(self.check_address), admin=str(self.admin_address))
+        parts.readiness.listening(f"check {self.check_address}, admin {self.admin_address}")
+
+    def _tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        tasks = {**self._parts.tasks, "policies": self._parts.policies.run}
+        for name, certificates in self._certificates.items():
+            tasks[f"certificates {name}"] = self._follow(name, certificates)
+        return tasks
+
+    def _follow(self, name: str, certificates: Certificates) -> Callable[[], Awaitable[None]]:
+        """A task that takes new certificates into use when their files change."""
+        readiness = self._parts.readiness
+
+        async def reload() -> None:
+            try:
+                changed = await asyncio.to_thread(certificates.reload)
+            except ServingError as error:
+                _log.error("certificates not loaded, those in force stay", listener=name, problem=str(error))
+                readiness.certificates_told(name, ok=False, text=f"those in force stay: {error}")
+            else:
+                readiness.certificates_told(name, ok=True, text="in force")
+                if changed:
+                    _log.info("certificates loaded", listener=name)
+
+        return lambda: watch(certificates.paths, reload)
+
+    async def wait(self) -> None:
+        """Wait until the server has stopped. Raises ServingError if a listener ended although nobody asked."""
+        if self._check is None or self._admin is None:
+            return
+        ends = {
+            asyncio.create_task(self._check.wait_closed(), name=_CHECK),
+            asyncio.create_task(self._admin.wait_closed(), name=_ADMIN),
+        }
+        done, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in others:
+            task.cancel()
+        if self._stopping is None:
+            ended = done.pop()
+            error = ended.exception()
+            message = f"{ended.get_name()}: the listener ended by itself" + (f" ({describe(error)})" if error else "")
+            raise ServingError(message)
+        await asyncio.shield(self._stopping)
+
+    async def stop(self) -> None:
+        """Stop in order. A second call waits for the same stop; ``hurry`` makes it immediate."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(), name="stop")
+        await asyncio.shield(self._stopping)
+
+    def hurry(self) -> None:
+        """Make a stop, running or to come, immediate: no delay, no grace."""
+        self._hurry.set()
+
+    async def _stop(self) -> None:
+        parts = self._parts
+        parts.readiness.drain()
+        _log.info("draining", delay=parts.drain_delay, grace=parts.grace)
+        if self._timer is not None:
+            self._timer.cancel()
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({hurry}, timeout=parts.drain_delay)
+        self._health.close()
+        if self._check is not None:
+            finishing = asyncio.create_task(self._check.stop(parts.grace))
+            await asyncio.wait({finishing, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            if not finishing.done():
+                await self._check.stop(0)
+            await finishing
+        hurry.cancel()
+        if self._background is not None:
+            self._background.cancel()
+            await asyncio.wait({self._background})
+        if self._admin is not None:
+            await self._admin.stop()
+        _log.info("stopped")
+
+
+async def serve(server: Server) -> None:
+    """Run a server until SIGTERM or SIGINT, then stop it in order; a second signal stops it at once.
+
+    Returns after an orderly stop, a hurried one included: the exit code is 0. Raises what ``Server.start`` raises, and
+    ServingError if a listener failed.
+    """
+    asked = asyncio.Event()
+
+    def signalled() -> None:
+        if asked.is_set():
+            server.hurry()
+        asked.set()
+
+    with _signals(signalled):
+        await server.start()
+        ended = asyncio.create_task(server.wait())
+        told = asyncio.create_task(asked.wait())
+        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if ended.done():
+            server.hurry()
+        await server.stop()
+        await ended
+
+
+@contextmanager
+def _signals(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back for each SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    for one in wanted:
+        loop.add_signal_handler(one, callback)
+    try:
+        yield
+    finally:
+        for one in wanted:
+            loop.remove_signal_handler(one)

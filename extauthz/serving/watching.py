@@ -1,0 +1,140 @@
+"""Telling that files changed, however they are changed: edited, replaced, swapped behind symlinks, removed, remade.
+
+The system's notifications (through watchfiles) only say "look now"; whether something changed is told by comparing
+what ``stat`` says about the files. So a busy neighbour in the same folder costs a few stats and no reload, and what
+notifications miss is found by looking every two seconds anyway: a network file system, a folder that was removed and
+made again, a symlink whose target lies elsewhere. Kubernetes updates a ConfigMap by swapping a symlink in the folder;
+that is one change.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+from extauthz.serving.faults import describe
+
+__all__ = ["Fingerprint", "fingerprint", "watch"]
+
+_log = structlog.get_logger()
+
+_LOOK_MS = 2000
+"""How long to wait for a notification before looking unasked."""
+_STEP_MS = 100
+"""Notifications that follow each other within this time are one."""
+_DEBOUNCE_MS = 400
+"""How long a stream of notifications is waited out at most."""
+_RETRY_SECONDS = 1.0
+
+_Mark = tuple[str, int, int, int, int]
+
+Fingerprint = tuple[_Mark, ...]
+"""Path, device, inode, size and change time of each file; zeros for what can't be read."""
+
+
+def fingerprint(paths: Iterable[str]) -> Fingerprint:
+    """What ``stat`` says about files and about the entries of folders, symlinks followed. Blocks; never raises."""
+    marks: list[_Mark] = []
+    for path in paths:
+        marks.append(_mark(path, Path(path).stat))
+        with suppress(OSError, ValueError), os.scandir(path) as entries:
+            marks += sorted(_mark(entry.path, entry.stat) for entry in entries if not entry.name.startswith("."))
+    return tuple(marks)
+
+
+def _mark(path: str, stat: Callable[[], os.stat_result]) -> _Mark:
+    try:
+        found = stat()
+    except (OSError, ValueError):
+        return path, 0, 0, 0, 0
+    return path, found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
+
+
+async def watch(paths: Iterable[str], changed: Callable[[], Awaitable[object]]) -> None:
+    """Call ``changed`` after each change of the files, or of the entries of the folders, at some paths.
+
+    It is called once at the beginning, too, for what changed before anybody watched. Calls follow each other, never overlap, and come within a second of a change that the system notifies. An error of
+    ``changed`` is logged, and so is one of the watching itself; both go on. Ends only by being cancelled.
+    """
+    paths = tuple(paths)
+    seen: Fingerprint | None = None
+    while True:
+        try:
+            async with aclosing(_moments(paths)) as moments:
+                async for _ in moments:
+                    found = await asyncio.to_thread(fingerprint, paths)
+                    if found != seen:
+                        seen = found
+                        await changed()
+        except Exception as error:  # noqa: BLE001 - a watch that ends is a reload that silently never comes
+            _log.error("following a change of files failed", paths=paths, fault=describe(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _moments(paths: tuple[str, ...]) -> AsyncGenerator[None]:
+    """The moments to look at, without end: now, at each notification, and when there was none for a while."""
+    told = False
+    while True:
+        folders = await asyncio.to_thread(_folders, paths)
+        yield
+        try:
+            async with aclosing(_notifications(list(folders))) as notifications:
+                async for _ in notifications:
+                    yield
+                    if folders != await asyncio.to_thread(_folders, paths):
+                        break
+        except FileNotFoundError:
+            # A folder went away between the look at it and the watch; look again.
+            await asyncio.sleep(_STEP_MS / 1000)
+        except (OSError, RuntimeError) as error:
+            # Out of inotify watches, or a file system without notifications.
+            if not told:
+                told = True
+                _log.warning("no notifications of changed files, looking regularly", paths=paths, fault=describe(error))
+            await asyncio.sleep(_LOOK_MS / 1000)
+
+
+async def _notifications(folders: list[str]) -> AsyncGenerator[None]:
+    """Something happened in one of the folders, or nothing did for a while."""
+    if not folders:
+        while True:
+            await asyncio.sleep(_LOOK_MS / 1000)
+            yield
+    stop = asyncio.Event()
+    events = awatch(
+        *folders,
+        watch_filter=None,
+        debounce=_DEBOUNCE_MS,
+        step=_STEP_MS,
+        stop_event=stop,
+        rust_timeout=_LOOK_MS,
+        yield_on_timeout=True,
+        recursive=False,
+        ignore_permission_denied=True,
+    )
+    try:
+        async with aclosing(events):
+            async for _ in events:
+                yield
+    finally:
+        stop.set()
+
+
+def _folders(paths: Iterable[str]) -> dict[str, int]:
+    """The folders whose entries decide what stands at the paths, with their inodes: a remade folder is another one.
+
+    Of each path and of what it leads to: the folder that it is in, and itself if it is one.
+    """
+    folders: dict[str, int] = {}
+    for path in paths:
+        # A path that can't be followed (a symlink that leads to itself) is looked at like one that is not there.
+        with suppress(OSError, ValueError, RuntimeError):
+            for one in (Path.cwd() / path, Path(path).resolve()):
+                for candidate in (one.parent, one):
+                    if candidate.is_dir() and os.access(candidate, os.R_OK):
+                        folders[str(candidate)] = candidate.stat().st_ino
+    return folders

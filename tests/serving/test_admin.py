@@ -1,0 +1,154 @@
+"""The admin listener over real sockets."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from extauthz.errors import ServingError
+from extauthz.serving.admin import AdminServer, admin_app
+from extauthz.serving.certificates import Certificates
+from extauthz.serving.listener import Listener, TlsFiles, parse_address
+from extauthz.serving.readiness import Readiness
+
+Files = Callable[..., TlsFiles]
+Begin = Callable[..., Awaitable[str]]
+
+METRICS = (b"# HELP extauthz_x x\nextauthz_x 1.0\n", "text/plain; version=1.0.0; charset=utf-8")
+
+
+@pytest.fixture
+def readiness() -> Readiness:
+    return Readiness()
+
+
+@pytest.fixture
+async def serve_admin(readiness: Readiness) -> AsyncIterator[Begin]:
+    """Starts the admin server and gives the address that it got."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(address: str = "127.0.0.1:0", certificates: Certificates | None = None) -> str:
+            tls = certificates.files if certificates else None
+            listener = Listener(parse_address(address), tls=tls)
+            server = AdminServer(listener, admin_app(readiness, lambda: METRICS), certificates)
+            stack.push_async_callback(server.stop)
+            bound = server.bind("listen.admin")
+            await server.start()
+            return str(bound)
+
+        yield begin
+
+
+async def get(url: str, method: str = "GET", **more: Any) -> Any:
+    async with httpx2.AsyncClient(**{"verify": False, **more}) as client:
+        return await client.request(method, url)
+
+
+async def test_readyz_follows_readiness_and_livez_does_not(serve_admin: Begin, readiness: Readiness) -> None:
+    """/readyz is 503 until ready and again when draining; /livez is 200 all the time."""
+    base = f"http://{await serve_admin()}"
+    seen = []
+    steps: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: readiness.listening("x"),
+        lambda: readiness.policies_loaded(1),
+        readiness.drain,
+    ]
+    for step in steps:
+        step()
+        seen.append([(await get(f"{base}/{path}")).status_code for path in ("livez", "readyz")])
+    assert seen == [[200, 503], [200, 503], [200, 200], [200, 503]]
+
+
+async def test_verbose_readyz_says_why(serve_admin: Begin, readiness: Readiness) -> None:
+    """With ?verbose each part has its line; without, there is the verdict alone."""
+    base = f"http://{await serve_admin()}"
+    readiness.listening("here")
+    readiness.policies_loaded(7)
+    readiness.policies_failed(7, "a.yaml:1:1: unknown kind 'AuthzPolicy'")
+    assert (await get(f"{base}/readyz")).text == "ready\n"
+    assert (await get(f"{base}/readyz?verbose")).text.splitlines() == [
+        "[+] listeners: here",
+        "[-] policies: generation 7 stays in force; the last load failed: a.yaml:1:1: unknown kind 'AuthzPolicy'",
+        "ready",
+    ]
+
+
+async def test_metrics_are_passed_on(serve_admin: Begin) -> None:
+    """/metrics gives the bytes and the content type of the telemetry room."""
+    answer = await get(f"http://{await serve_admin()}/metrics")
+    assert (answer.content, answer.headers["content-type"]) == METRICS
+
+
+async def test_there_is_nothing_else(serve_admin: Begin) -> None:
+    """Only GET and HEAD, only the three paths, and no header that names the server."""
+    base = f"http://{await serve_admin()}"
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert (await get(f"{base}/livez", method)).status_code == 405
+    for path in ("", "docs", "openapi.json", "livez/", "metrics/x", "%2e%2e/livez"):
+        assert (await get(f"{base}/{path}")).status_code == 404
+    head = await get(f"{base}/livez", "HEAD")
+    assert (head.status_code, head.content) == (200, b"")
+    assert "server" not in head.headers
+
+
+async def test_it_listens_on_a_unix_socket(serve_admin: Begin, tmp_path: Path) -> None:
+    """A unix socket serves the same, with its mode, and is removed at the end."""
+    path = tmp_path / "admin.sock"
+    await serve_admin(f"unix:{path}")
+    assert path.stat().st_mode & 0o777 == 0o660
+    answer = await get("http://admin/livez", transport=httpx2.AsyncHTTPTransport(uds=str(path)))
+    assert answer.text == "ok\n"
+
+
+async def test_a_port_in_use_fails_the_start(serve_admin: Begin) -> None:
+    """Two admin servers on one port: the second fails with the name of the setting."""
+    bound = await serve_admin()
+    with pytest.raises(ServingError, match=r"listen\.admin\.address: .* is in use"):
+        await serve_admin(bound)
+
+
+async def test_certificates_are_replaced_for_new_connections(
+    serve_admin: Begin, tls_files: Files, authority: Any
+) -> None:
+    """With tls the listener speaks https, and follows its certificates."""
+    certificates = Certificates("listen.admin", tls_files())
+    bound = await serve_admin(certificates=certificates)
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    assert (await get(f"https://{bound}/livez", verify=context)).text == "ok\n"
+
+    async def serial() -> str:
+        host, _, port = bound.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+        shown = writer.get_extra_info("peercert")["serialNumber"]
+        writer.close()
+        await writer.wait_closed()
+        return str(shown)
+
+    before = await serial()
+    tls_files()
+    certificates.reload()
+    assert await serial() != before
+
+
+@pytest.mark.parametrize(("name", "served"), [("spiffe://a/prometheus", True), ("spiffe://a/other", False)])
+async def test_client_principals_hold_here_too(
+    serve_admin: Begin, tls_files: Files, authority: Any, tmp_path: Path, name: str, *, served: bool
+) -> None:
+    """A client whose certificate carries none of the names gets no answer."""
+    files = tls_files(mutual=True, principals=("spiffe://a/prometheus",))
+    bound = await serve_admin(certificates=Certificates("listen.admin", files))
+    key, chain = authority.issue(name)
+    (tmp_path / "client.pem").write_bytes(key + chain)
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    context.load_cert_chain(tmp_path / "client.pem")
+    if served:
+        assert (await get(f"https://{bound}/livez", verify=context)).text == "ok\n"
+    else:
+        with pytest.raises(httpx2.TransportError):
+            await get(f"https://{bound}/livez", verify=context)

@@ -1,0 +1,206 @@
+"""Changes of files are told, however they come about."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from extauthz.serving import watching
+from extauthz.serving.watching import fingerprint, watch
+
+Eventually = Callable[..., Awaitable[None]]
+
+SOON = 1.0
+"""Seconds within which a change is told."""
+
+
+class Changes:
+    """Counts the calls of a watch, and what was read at each."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = tuple(paths)
+        self.seen: list[list[str]] = []
+        self.first = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.seen.append(self.read())
+        self.first.set()
+
+    def read(self) -> list[str]:
+        texts = []
+        for path in self.paths:
+            entries = sorted(path.glob("[!.]*.yaml")) if path.is_dir() else [path]
+            texts += [entry.read_text() for entry in entries if entry.exists()]
+        return texts
+
+
+@asynccontextmanager
+async def watched(*paths: Path) -> AsyncIterator[Changes]:
+    changes = Changes(paths)
+    task = asyncio.create_task(watch([str(path) for path in paths], changes))
+    try:
+        await asyncio.wait_for(changes.first.wait(), 5)
+        await asyncio.sleep(0.1)  # the notifications are on a moment after the first look
+        yield changes
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_a_watch_looks_at_its_beginning(tmp_path: Path) -> None:
+    """The callback is called once at the beginning, for what changed before anybody watched."""
+    (tmp_path / "a.yaml").write_text("1")
+    async with watched(tmp_path) as changes:
+        await asyncio.sleep(0.2)
+        assert changes.seen == [["1"]]
+
+
+async def test_edits_are_told_within_a_second(tmp_path: Path, eventually: Eventually) -> None:
+    """A file that is written, added, renamed over or removed in a folder is told."""
+    (tmp_path / "a.yaml").write_text("1")
+    async with watched(tmp_path) as changes:
+        (tmp_path / "a.yaml").write_text("2")
+        await eventually(lambda: changes.seen[-1] == ["2"], SOON)
+        (tmp_path / "b.yaml").write_text("3")
+        await eventually(lambda: changes.seen[-1] == ["2", "3"], SOON)
+        (tmp_path / ".new").write_text("4")
+        (tmp_path / ".new").rename(tmp_path / "a.yaml")
+        await eventually(lambda: changes.seen[-1] == ["4", "3"], SOON)
+        (tmp_path / "b.yaml").unlink()
+        await eventually(lambda: changes.seen[-1] == ["4"], SOON)
+
+
+def config_map(folder: Path, version: str, **files: str) -> None:
+    """Put files into a folder as the kubelet does: a dated folder, a symlink ``..data``, a symlink for each file."""
+    dated = folder / f"..{version}"
+    dated.mkdir()
+    for name, text in files.items():
+        (dated / f"{name}.yaml").write_text(text)
+    temporary = folder / "..data_tmp"
+    temporary.symlink_to(dated.name)
+    temporary.rename(folder / "..data")
+    for name in files:
+        link = folder / f"{name}.yaml"
+        if not link.is_symlink():
+            link.symlink_to(f"..data/{name}.yaml")
+
+
+@pytest.mark.parametrize("by", ["folder", "file"])
+async def test_a_config_map_update_is_one_change(tmp_path: Path, eventually: Eventually, by: str) -> None:
+    """The swap of the kubelet's symlink is told once, and all files are of one version when it is."""
+    config_map(tmp_path, "v1", a="a1", b="b1")
+    paths = [tmp_path] if by == "folder" else [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    async with watched(*paths) as changes:
+        config_map(tmp_path, "v2", a="a2", b="b2")
+        await eventually(lambda: len(changes.seen) > 1, SOON)
+        await asyncio.sleep(0.2)
+    assert changes.seen == [["a1", "b1"], ["a2", "b2"]]
+
+
+async def test_a_folder_may_vanish_and_come_back(tmp_path: Path, eventually: Eventually) -> None:
+    """A folder that is removed and made again is followed on, at once and after each further change."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("1")
+    async with watched(folder) as changes:
+        (folder / "a.yaml").unlink()
+        folder.rmdir()
+        await eventually(lambda: changes.seen[-1] == [], SOON)
+        folder.mkdir()
+        (folder / "a.yaml").write_text("2")
+        await eventually(lambda: changes.seen[-1] == ["2"], SOON)
+        (folder / "a.yaml").write_text("3")
+        await eventually(lambda: changes.seen[-1] == ["3"], SOON)
+
+
+async def test_a_folder_behind_a_symlink_may_be_swapped(tmp_path: Path, eventually: Eventually) -> None:
+    """A release folder that a symlink is moved to is followed, and so are edits in it."""
+    for name in ("one", "two"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+        (tmp_path / "releases" / name / "a.yaml").write_text(name)
+    link = tmp_path / "current"
+    link.symlink_to("releases/one")
+    async with watched(link) as changes:
+        (tmp_path / "next").symlink_to("releases/two")
+        (tmp_path / "next").rename(link)
+        await eventually(lambda: changes.seen[-1] == ["two"], SOON)
+        (tmp_path / "releases" / "two" / "a.yaml").write_text("edited")
+        await eventually(lambda: changes.seen[-1] == ["edited"], SOON)
+
+
+async def test_a_path_that_does_not_exist_is_waited_for(
+    tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path whose folders are missing too is found when it appears."""
+    monkeypatch.setattr(watching, "_LOOK_MS", 100)
+    folder = tmp_path / "not" / "yet"
+    async with watched(folder) as changes:
+        folder.mkdir(parents=True)
+        (folder / "a.yaml").write_text("1")
+        await eventually(lambda: changes.seen[-1] == ["1"], SOON)
+
+
+async def test_a_busy_neighbour_is_no_change(tmp_path: Path) -> None:
+    """Other files that are written all the time beside a watched one cause no call."""
+    file = tmp_path / "tls.crt"
+    file.write_text("1")
+    async with watched(file) as changes:
+        for number in range(20):
+            (tmp_path / "noise").write_text(str(number))
+            await asyncio.sleep(0.02)
+    assert len(changes.seen) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_without_notifications_it_looks_regularly(
+    tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system can't notify, changes are found by looking, and the log says so once."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(watching, "_LOOK_MS", 50)
+    monkeypatch.setattr(watching, "awatch", refuse)
+    (tmp_path / "a.yaml").write_text("1")
+    with capture_logs() as logs:
+        async with watched(tmp_path) as changes:
+            (tmp_path / "a.yaml").write_text("2")
+            await eventually(lambda: changes.seen[-1] == ["2"], SOON)
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+async def test_a_callback_that_fails_does_not_end_the_watch(
+    tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception of the callback is logged, and the next change is told."""
+    monkeypatch.setattr(watching, "_RETRY_SECONDS", 0.01)
+    calls = []
+
+    async def fail() -> None:
+        calls.append(1)
+        raise RuntimeError("secret")
+
+    with capture_logs() as logs:
+        task = asyncio.create_task(watch([str(tmp_path)], fail))
+        await eventually(lambda: len(calls) == 1)
+        await asyncio.sleep(0.2)
+        (tmp_path / "a.yaml").write_text("2")
+        await eventually(lambda: len(calls) == 2, SOON)
+        task.cancel()
+        await asyncio.wait({task})
+    assert len(logs) >= 1
+    assert "secret" not in str(logs)
+
+
+def test_a_fingerprint_never_fails(tmp_path: Path) -> None:
+    """Paths that are missing, dangling, unreadable or no paths at all have a fingerprint."""
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    paths = [str(tmp_path), str(tmp_path / "x"), str(tmp_path / "loop"), "a\0b", "x" * 5000]
+    assert fingerprint(paths) == fingerprint(paths)
