@@ -1,0 +1,38 @@
+# Two images from one file: `server` (the last stage, and so the default) has extauthz alone, `mesh` adds the issuer and
+# the upstreams of the demo. Both run without root and with a read-only root file system.
+
+FROM python:3.11.15-slim-bookworm AS base
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin extauthz
+
+FROM base AS build
+WORKDIR /src
+# The locked requirements first: they change less often than the code, so their layer is kept.
+COPY requirements/runtime.txt requirements/runtime.txt
+RUN python -m venv /opt/extauthz \
+ && /opt/extauthz/bin/pip install --no-cache-dir --require-hashes --only-binary=:all: --requirement requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY protos protos
+COPY extauthz extauthz
+# The build backend is among the locked requirements, so nothing is fetched here.
+RUN /opt/extauthz/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && /opt/extauthz/bin/python -m compileall -q /opt/extauthz/lib
+
+FROM base AS runtime
+COPY --from=build /opt/extauthz /opt/extauthz
+ENV PATH=/opt/extauthz/bin:$PATH
+USER 10001:10001
+
+FROM runtime AS mesh
+WORKDIR /srv
+COPY mesh mesh
+ENTRYPOINT ["python", "-m"]
+CMD ["mesh.upstreams", "--http", "0.0.0.0:8000", "--grpc", "0.0.0.0:8001"]
+
+FROM runtime AS server
+WORKDIR /etc/extauthz
+EXPOSE 9000 8081
+HEALTHCHECK --interval=5s --timeout=3s --start-period=15s --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8081/readyz', timeout=2)"]
+ENTRYPOINT ["extauthz"]
+CMD ["serve", "--config", "/etc/extauthz/extauthz.yaml"]

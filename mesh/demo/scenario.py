@@ -1,0 +1,291 @@
+"""What is asked and what must come back: about thirty requests that tell the story of one mesh.
+
+Model: a `Step` is a sentence, a call, the expected status and the expected reason. `by` says who answers: extauthz
+decides (the reason is one of its words, found in Envoy's access log), or Envoy itself refuses the request before
+anybody is asked (the reason is Envoy's response code detail). A `proof` looks at what the upstream received, where
+the status alone would not show that a header was removed or replaced.
+
+Trade-off: the expectations are written out and not computed. A change of behaviour has to be made here as well, which
+is exactly when somebody should look at it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from cryptography.hazmat.primitives import serialization
+
+from mesh.demo.clients import Answer, http, rpc, websocket
+from mesh.issuer import Issuer, SigningKey
+
+SAY = "/demo.echo.v1.Echo/Say"
+RESET = "/demo.echo.v1.Echo/Reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request of the scenario."""
+
+    chapter: str
+    asked: str
+    ask: Callable[[], Answer]
+    status: str
+    reason: str
+    by: str = "extauthz"
+    proof: Callable[[Answer], bool] | None = None
+    proves: str = ""
+
+
+def _bearer(token: str) -> tuple[str, str]:
+    return ("authorization", f"Bearer {token}")
+
+
+def _segment(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _unsigned(token: str) -> str:
+    """The token with its signature taken off and the algorithm set to none."""
+    header = _segment(json.dumps({"alg": "none", "typ": "JWT"}).encode())
+    return f"{header}.{token.split('.')[1]}."
+
+
+def _confused(issuer: Issuer, token: str) -> str:
+    """The token signed by HMAC with the issuer's public key as the secret, which anybody can do."""
+    public = issuer.key.private.public_key()
+    secret = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    header = _segment(json.dumps({"alg": "HS256", "typ": "JWT", "kid": issuer.key.kid}).encode())
+    signed = f"{header}.{token.split('.')[1]}"
+    # By hand, because PyJWT rightly refuses to take a public key for an HMAC secret.
+    return f"{signed}.{_segment(hmac.digest(secret, signed.encode(), 'sha256'))}"
+
+
+def _subject_is(name: str) -> Callable[[Answer], bool]:
+    return lambda answer: answer.upstream_header("x-auth-subject") == [name]
+
+
+def _absent(*names: str) -> Callable[[Answer], bool]:
+    return lambda answer: bool(answer.body) and not any(answer.upstream_header(name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The steps against one running mesh."""
+
+    authority: str
+    issuer: Issuer
+
+    def get(self, path: str, *headers: tuple[str, str]) -> Callable[[], Answer]:
+        return lambda: http(self.authority, "GET", path, headers)
+
+    def send(self, method: str, path: str, *headers: tuple[str, str]) -> Callable[[], Answer]:
+        return lambda: http(self.authority, method, path, headers)
+
+    def steps(self) -> list[Step]:
+        """Every step, in the order of telling."""
+        return [*self.roles(), *self.tokens(), *self.headers(), *self.paths(), *self.conditions(), *self.protocols()]
+
+    def roles(self) -> Iterator[Step]:
+        """Who may do what."""
+        user, admin = _bearer(self.issuer.mint("alice")), _bearer(self.issuer.mint("root", ["admin"]))
+        partner = self.issuer.mint_partner()
+        step = Step(
+            "Roles",
+            "GET /orders/42 as user alice",
+            self.get("/orders/42", user),
+            "200",
+            "allowed",
+            proof=lambda answer: _subject_is("alice")(answer) and _absent("authorization")(answer),
+            proves="upstream sees alice, and no token",
+        )
+        yield step
+        yield replace(
+            step,
+            asked="DELETE /orders/42 as admin root",
+            ask=self.send("DELETE", "/orders/42", admin),
+            proof=_subject_is("root"),
+            proves="upstream sees root",
+        )
+        yield Step("Roles", "GET /orders/42 as admin (includes user)", self.get("/orders/42", admin), "200", "allowed")
+        yield Step("Roles", "DELETE /orders/42 as user", self.send("DELETE", "/orders/42", user), "403", "role-missing")
+        yield Step("Roles", "GET /orders/42 without a token", self.get("/orders/42"), "401", "no-credentials")
+        yield Step("Roles", "GET /public/news without a token", self.get("/public/news"), "200", "allowed")
+        catalog = self.get("/catalog/7", ("host", "partner.example.com"), _bearer(partner))
+        yield Step("Roles", "GET partner.example.com/catalog/7 as partner", catalog, "200", "allowed")
+        claims_admin = _bearer(self.issuer.mint_partner("acme-batch", ["partner", "admin"]))
+        yield Step(
+            "Roles",
+            "DELETE /orders/42, a partner's token that says admin",
+            self.send("DELETE", "/orders/42", claims_admin),
+            "403",
+            "role-missing",
+        )
+
+    def tokens(self) -> Iterator[Step]:
+        """Tokens that must not work."""
+        mint = self.issuer.mint
+        forged = replace(SigningKey.rsa(), kid=self.issuer.key.kid)
+        cases = [
+            ("expired an hour ago", mint(lifetime=-3600), "token-expired"),
+            ("not valid before tomorrow", mint(nbf=int(time.time()) + 86400), "token-not-yet-valid"),
+            ("signed by another key", mint(roles=["admin"], key=forged), "signature-invalid"),
+            ("unsigned (alg none)", _unsigned(mint(roles=["admin"])), "algorithm-not-allowed"),
+            ("HMAC with the public key", _confused(self.issuer, mint(roles=["admin"])), "algorithm-not-allowed"),
+            ("for another audience", mint(audience="payroll"), "audience-mismatch"),
+            ("from an unknown issuer", mint(iss="https://evil.example.com/"), "issuer-unknown"),
+            ("not a token at all", "not-a-token", "token-malformed"),
+        ]
+        for what, token, reason in cases:
+            yield Step("Tokens", f"GET /orders/42, token {what}", self.get("/orders/42", _bearer(token)), "401", reason)
+        yield Step(
+            "Tokens",
+            "GET /public/news, token expired",
+            self.get("/public/news", _bearer(mint(lifetime=-3600))),
+            "401",
+            "token-expired",
+        )
+        yield Step(
+            "Tokens",
+            "GET /orders/42 with two Authorization headers",
+            self.get("/orders/42", _bearer(mint("alice")), _bearer(mint("root", ["admin"]))),
+            "400",
+            "credentials-ambiguous",
+        )
+
+    def headers(self) -> Iterator[Step]:
+        """Identities that clients claim by header."""
+        user = _bearer(self.issuer.mint("alice"))
+        yield Step(
+            "Headers",
+            "GET /orders/42 as alice with x-auth-subject: root",
+            self.get("/orders/42", user, ("x-auth-subject", "root")),
+            "200",
+            "allowed",
+            proof=_subject_is("alice"),
+            proves="upstream sees alice, once",
+        )
+        yield Step(
+            "Headers",
+            "GET /orders/42 as alice with x.auth.subject: root",
+            self.get("/orders/42", user, ("x.auth.subject", "root")),
+            "200",
+            "allowed",
+            proof=lambda answer: _subject_is("alice")(answer) and _absent("x.auth.subject")(answer),
+            proves="the alias is gone",
+        )
+        yield Step(
+            "Headers",
+            "GET /orders/42 as alice with x_auth_subject: root",
+            self.get("/orders/42", user, ("x_auth_subject", "root")),
+            "400",
+            "http1.unexpected_underscore",
+            by="envoy",
+        )
+        yield Step(
+            "Headers",
+            "GET /public/news, x-auth-subject: root, no token",
+            self.get("/public/news", ("x-auth-subject", "root")),
+            "200",
+            "allowed",
+            proof=_absent("x-auth-subject"),
+            proves="upstream sees nobody",
+        )
+        yield Step(
+            "Headers",
+            "GET /orders/42 with x-http-method-override: DELETE",
+            self.get("/orders/42", user, ("x-http-method-override", "DELETE")),
+            "200",
+            "allowed",
+            proof=_absent("x-http-method-override"),
+            proves="the override is gone",
+        )
+
+    def paths(self) -> Iterator[Step]:
+        """Paths that two parsers would read differently."""
+        user, admin = _bearer(self.issuer.mint("alice")), _bearer(self.issuer.mint("root", ["admin"]))
+        yield Step(
+            "Paths",
+            "GET /public/..%2fadmin",
+            self.get("/public/..%2fadmin", user),
+            "307",
+            "path_normalization_failed",
+            by="envoy",
+            proof=lambda answer: answer.headers.get("location") == "/admin",
+            proves="sent to /admin, to be judged there",
+        )
+        yield Step("Paths", "GET //admin as user", self.get("//admin", user), "403", "role-missing")
+        yield Step("Paths", "GET /admin;x as admin", self.get("/admin;x", admin), "400", "path-ambiguous")
+        yield Step(
+            "Paths",
+            "GET /orders/../internal/keys as admin",
+            self.get("/orders/../internal/keys", admin),
+            "403",
+            "denied-by-rule",
+        )
+        yield Step("Paths", "GET /nowhere as user", self.get("/nowhere", user), "403", "no-rule")
+
+    def conditions(self) -> Iterator[Step]:
+        """Conditions on claims and headers."""
+        user = _bearer(self.issuer.mint("alice", tenant="acme"))
+        yield Step(
+            "Conditions",
+            "GET /tenants/acme/bills, tenant header = claim",
+            self.get("/tenants/acme/bills", user, ("x-tenant", "acme")),
+            "200",
+            "allowed",
+        )
+        yield Step(
+            "Conditions",
+            "GET /tenants/acme/bills, another tenant's header",
+            self.get("/tenants/acme/bills", user, ("x-tenant", "globex")),
+            "403",
+            "no-rule",
+        )
+
+    def protocols(self) -> Iterator[Step]:
+        """gRPC, websocket, CORS."""
+        user = _bearer(self.issuer.mint("alice"))
+        here = self.authority
+        yield Step(
+            "Protocols",
+            "gRPC Echo/Say as user",
+            lambda: rpc(here, SAY, [user]),
+            "grpc 0",
+            "allowed",
+            proof=lambda answer: answer.body.get("subject") == "alice",
+            proves="upstream sees alice",
+        )
+        yield Step("Protocols", "gRPC Echo/Say without a token", lambda: rpc(here, SAY), "grpc 16", "no-credentials")
+        yield Step("Protocols", "gRPC Echo/Reset as user", lambda: rpc(here, RESET, [user]), "grpc 7", "role-missing")
+        yield Step(
+            "Protocols",
+            "websocket /live as user",
+            lambda: websocket(here, "/live", [user]),
+            "101",
+            "allowed",
+            proof=lambda answer: answer.body == {"greeting": "hello alice", "echoed": "ping"},
+            proves="upstream sees alice",
+        )
+        yield Step(
+            "Protocols", "websocket /live without a token", lambda: websocket(here, "/live"), "401", "no-credentials"
+        )
+        preflight = self.send(
+            "OPTIONS",
+            "/orders/42",
+            ("origin", "https://shop.example.com"),
+            ("access-control-request-method", "DELETE"),
+        )
+        yield Step(
+            "Protocols",
+            "CORS preflight of DELETE /orders/42",
+            preflight,
+            "200",
+            "allowed",
+            proof=_absent("x-auth-subject", "x-auth-roles"),
+            proves="upstream sees nobody",
+        )

@@ -1,0 +1,97 @@
+"""`python -m mesh up`: the mesh, kept running until Ctrl-C, with lines to paste.
+
+Model: the parent process owns everything. It starts the mesh, prints what to try, then watches: a child that dies ends
+the whole mesh with its log on the screen, a Ctrl-C or SIGTERM stops all children in order. Tokens in the printed lines
+are minted when the line is run, so they are never stale.
+
+Trade-off: the state folder is temporary and goes away with the mesh unless `--state` names one.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from mesh.local import LocalMesh
+
+
+def _lines(mesh: LocalMesh) -> list[tuple[str, str]]:
+    mint = f"{mesh.issuer.url}/mint"
+    url = mesh.url
+
+    def token(query: str) -> str:
+        return f"-H \"authorization: Bearer $(curl -s '{mint}?{query}')\""
+
+    user, admin = token("sub=alice&roles=user"), token("sub=root&roles=admin")
+    partner = token("issuer=partner&sub=acme-batch&roles=partner")
+    return [
+        ("a user reads an order", f"curl -i {user} {url}/orders/42"),
+        ("a user may not delete it", f"curl -i -X DELETE {user} {url}/orders/42"),
+        ("an admin may", f"curl -i -X DELETE {admin} {url}/orders/42"),
+        ("nobody without a token", f"curl -i {url}/orders/42"),
+        ("anybody reads what is public", f"curl -i {url}/public/news"),
+        ("a spoofed identity does not get through", f"curl -i {user} -H 'x-auth-subject: root' {url}/orders/42"),
+        ("a partner on the partners' host", f"curl -i {partner} -H 'host: partner.example.com' {url}/catalog/7"),
+        (
+            "a condition on tenant",
+            f"curl -i {token('sub=alice&roles=user&tenant=acme')} -H 'x-tenant: acme' {url}/tenants/acme/bills",
+        ),
+    ]
+
+
+def announce(console: Console, mesh: LocalMesh) -> None:
+    """Prints where everything is and what to try. Plain text without wrapping: the lines are meant to be copied."""
+
+    def say(line: str = "") -> None:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    say()
+    say("The mesh is up. Try:")
+    for what, line in _lines(mesh):
+        say(f"\n  # {what}\n  {line}")
+    say()
+    places = [
+        ("Envoy", mesh.url),
+        ("Envoy admin", mesh.envoy.admin_url),
+        ("extauthz health", f"{mesh.authz.admin_url}/readyz?verbose"),
+        ("extauthz metrics", f"{mesh.authz.admin_url}/metrics"),
+        ("gRPC upstream", f"{mesh.envoy.options.listen}, service demo.echo.v1.Echo (through Envoy, plaintext)"),
+        ("traces", "not kept: set OTEL_EXPORTER_OTLP_ENDPOINT" if mesh.collector else "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("policies", "mesh/policies/ (edit them: changes are loaded at once)"),
+        ("why a request was denied", f"tail -f {mesh.access_log}"),
+        ("decisions", str(mesh.decisions)),
+        ("logs and configurations", str(mesh.state)),
+    ]
+    for name, place in places:
+        say(f"  {name:<26}{place}")
+    say("\nCtrl-C stops it.")
+
+
+def run(state: Path | None = None) -> int:
+    """Runs the mesh until a signal; returns the exit code."""
+    console = Console(highlight=False)
+    # While things start, a signal interrupts the waiting; from then on it only sets this.
+    ended = threading.Event()
+    with ExitStack() as stack:
+        folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extauthz-mesh-")))
+        mesh = stack.enter_context(LocalMesh(folder, usual_ports=True, report=lambda line: console.print(f"  {line}")))
+
+        def leave(_number: int, _frame: FrameType | None) -> None:
+            ended.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, leave)
+        announce(console, mesh)
+        while not ended.wait(0.5):
+            if (dead := mesh.ended()) is not None:
+                console.print(f"{dead.name} ended by itself with exit code {dead.returncode}", style="red")
+                console.print(dead.log.read_text(errors="replace")[-4000:], markup=False)
+                return 1
+        console.print("stopping")
+    return 0
