@@ -1,0 +1,109 @@
+"""What the documentation shows works: every block of YAML loads, every command exists."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from extauthz.config import load_config
+from extauthz.documents import read_documents
+from extauthz.policy import PolicySettings, PolicyText, load
+from tests.conftest import PROJECT
+
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+COMMANDS = ("serve", "validate", "envoy-config", "version")
+SETTINGS = PolicySettings(providers=frozenset({"corporate"}))
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks(*languages: str) -> list[Block]:
+    """All blocks in these languages."""
+    found: list[Block] = []
+    for page in PAGES:
+        text = page.read_text()
+        found += [
+            Block(page, text.count("\n", 0, match.start()) + 1, match[1], match[2])
+            for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+            if match[1] in languages
+        ]
+    return found
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_yaml_blocks_load(block: Block, tmp_path: Path) -> None:
+    """Policies compile, configurations are accepted, and the rest is YAML without surprises."""
+    documents, problems = read_documents(block.text, str(block))
+    assert problems == []
+    for document in documents:
+        if document.value.get("kind") == "AuthPolicy":
+            load([PolicyText(str(block), block.text)], SETTINGS, 1)
+        elif not {"kind", "meshConfig"} & document.value.keys():
+            file = tmp_path / "extauthz.yaml"
+            file.write_text(block.text)
+            load_config(str(file), {})
+
+
+def test_there_are_blocks() -> None:
+    """The test above has something to read."""
+    assert len(blocks("yaml")) >= 8
+
+
+@pytest.mark.parametrize("block", blocks("console"), ids=str)
+def test_commands_exist(block: Block) -> None:
+    """``make`` targets are in the Makefile, subcommands have a help text."""
+    makefile = (PROJECT / "Makefile").read_text()
+    for line in block.text.splitlines():
+        program, verb, *_ = line.removeprefix("$ ").split()
+        if program == "make":
+            assert re.search(rf"^{verb}:", makefile, re.MULTILINE), line
+        else:
+            assert program == "extauthz"
+            assert verb in COMMANDS, line
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_command_has_help_with_an_example(verb: str) -> None:
+    """Exit code 0, and a line to copy."""
+    run = subprocess.run(
+        [sys.executable, "-m", "extauthz", verb, "--help"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert "Example" in run.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file that is there."""
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_reasons_and_metrics_of_the_docs_are_real() -> None:
+    """Every metric that a page names is one that the server has."""
+    from extauthz.telemetry import Metrics
+
+    metrics = Metrics()
+    metrics.watch_providers(tuple)
+    page = metrics.render().decode()
+    for name in set(re.findall(r"`(extauthz_\w+)", (PROJECT / "docs" / "operations.md").read_text())):
+        assert name in page, name
