@@ -216,7 +216,7 @@ class Identity:
     roles: frozenset[str]
     """After mapping, ``mayGrant`` and inclusion."""
     scopes: tuple[str, ...] = ()
-    claims: VerifiedClaims = field(default_factory=_no_claims)
+    claims: VerifiedClaims = field(default_factory=_no_claims, repr=False)
     expires: float | None = None
     """Seconds since the epoch; None if the credential has no end."""
 

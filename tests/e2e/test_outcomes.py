@@ -14,7 +14,10 @@ from google.protobuf.wrappers_pb2 import StringValue
 from extauthz.model import Allow, Decision, Deny, Reason
 from extauthz.serving.transport import Call
 from extauthz.wire import Encoder, decode
+from mesh.address import free_address
+from mesh.options import TcpListener
 from tests.e2e.conftest import StartEnvoy, StartServer
+from tests.journey import Journey, policies
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(60)]
 
@@ -104,6 +107,62 @@ async def test_grpc_calls_are_allowed_too(start_server: StartServer, start_envoy
     """The answer comes from the service itself."""
     async with start_server(scripted) as authz, start_envoy(authz) as envoy:
         assert await call(envoy.options.listen, [("x-reason", "allowed")]) == "hello"
+
+
+async def test_grpc_web_callers_get_http_answers(start_server: StartServer, start_envoy: StartEnvoy) -> None:
+    """Envoy makes trailers for ``application/grpc`` alone; a browser's client reads status and body."""
+    headers = {"x-reason": "role-missing", "content-type": "application/grpc-web+proto"}
+    async with (
+        start_server(scripted) as authz,
+        start_envoy(authz) as envoy,
+        httpx2.AsyncClient(base_url=envoy.url) as client,
+    ):
+        answer = await client.post("/demo.echo.v1.Echo/Say", headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["title"] == "Forbidden"
+
+
+async def test_a_head_request_is_denied_without_a_body(start_server: StartServer, start_envoy: StartEnvoy) -> None:
+    """The status and the headers say it all."""
+    async with (
+        start_server(scripted) as authz,
+        start_envoy(authz) as envoy,
+        httpx2.AsyncClient(base_url=envoy.url) as client,
+    ):
+        answer = await client.head("/orders", headers={"x-reason": "no-credentials"})
+    assert (answer.status_code, answer.content) == (401, b"")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(("port_in_rule", "passes"), [(True, True), (False, False)])
+async def test_connections_of_the_tcp_filter_are_judged_by_their_port(
+    start_server: StartServer, start_envoy: StartEnvoy, upstreams: tuple[str, str], *, port_in_rule: bool, passes: bool
+) -> None:
+    """A rule that names just the port lets a connection through; a denied one is closed without a word."""
+    address = free_address()
+    port = int(address.rpartition(":")[2])
+    rule = {"role": "anonymous", "to": [{"ports": [port if port_in_rule else 1]}]}
+    spec = {"authentication": {"optional": True}, "rules": [rule]}
+    document = {
+        "apiVersion": "security.example.com/v1",
+        "kind": "AuthPolicy",
+        "metadata": {"name": "tcp"},
+        "spec": spec,
+    }
+    journey = Journey(policies(json.dumps(document)), clock=time.monotonic, deadline=5)
+    async with (
+        start_server(journey.handler) as authz,
+        start_envoy(authz, tcp=TcpListener(address, upstreams[0])),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        try:
+            answer = await asyncio.wait_for(reader.read(), 5)
+        except ConnectionResetError:
+            answer = b""
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200") is passes
+    assert journey.watcher.finished[0].verdict.reason is (Reason.ALLOWED if passes else Reason.NO_RULE)
 
 
 async def test_a_message_over_the_limit_is_an_error_and_not_an_allow(

@@ -1,0 +1,192 @@
+"""Credentials: where in a request a token may be, and that there is exactly one.
+
+All places of all providers are looked at, whatever came first: a request that carries two credentials is refused, even
+if they are equal, because the service behind the proxy may read the other one. The same holds for what two parsers could
+count differently: a header that arrived twice or was joined by a comma (Envoy joins ``Authorization``), a cookie or query
+parameter that appears twice under any usual way to split. Nothing is repaired.
+
+A place that carries something unusable is a refusal and never "no credentials": otherwise a bad token would turn its
+bearer into an anonymous caller. Nothing found anywhere is None, and the policies decide whether that is enough.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+from urllib.parse import unquote_plus
+
+from extauthz.identity.providers import CookiePlace, HeaderPlace, Place, QueryPlace, WebsocketProtocolPlace
+from extauthz.model import Deny, Reason, Request
+
+__all__ = ["Credential", "CredentialReader"]
+
+_WEBSOCKET_HEADER = "sec-websocket-protocol"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The one token of a request."""
+
+    token: str = field(repr=False)
+    providers: frozenset[str]
+    """Names of the providers that take tokens from where this one was."""
+
+
+Finding = Credential | Deny | None
+_Finder = Callable[[Request], Finding]
+
+
+class CredentialReader:
+    """Finds the token of a request. Immutable, compiled once from the places of all providers."""
+
+    __slots__ = ("_finders",)
+
+    def __init__(self, places: Mapping[str, Iterable[Place]]) -> None:
+        """Compile the places, given by provider name."""
+        by_place: dict[Place, set[str]] = {}
+        for provider, its_places in places.items():
+            for place in its_places:
+                by_place.setdefault(place, set()).add(provider)
+        headers: dict[str, dict[str, set[str]]] = {}
+        others: list[_Finder] = []
+        for place, names in by_place.items():
+            providers = frozenset(names)
+            match place:
+                case HeaderPlace(name, prefix):
+                    # Two spellings of one scheme are one place.
+                    text = prefix.rstrip(" ").lower() + " " if prefix.endswith(" ") else prefix
+                    headers.setdefault(name, {}).setdefault(text, set()).update(names)
+                case CookiePlace(name):
+                    others.append(_Cookie(name, providers).find)
+                case QueryPlace(name):
+                    others.append(_Parameter(name, providers).find)
+                case WebsocketProtocolPlace(prefix):
+                    others.append(_Subprotocol(prefix, providers).find)
+                case _:
+                    assert_never(place)
+        # The longest prefix first: of two that fit, it says more about what the value is.
+        finders = [
+            _Header(
+                name, tuple(_Prefix(text, frozenset(prefixes[text])) for text in sorted(prefixes, key=len)[::-1])
+            ).find
+            for name, prefixes in headers.items()
+        ]
+        self._finders = (*finders, *others)
+
+    def find(self, request: Request) -> Finding:
+        """The token; None if there is no credential in any place; ``Deny`` if there is not exactly one usable."""
+        found: Credential | None = None
+        for finder in self._finders:
+            finding = finder(request)
+            if finding is None:
+                continue
+            if isinstance(finding, Deny):
+                return finding
+            if found is not None:
+                return _ambiguous("there is a token in more than one place")
+            found = finding
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """One way in which a header's value may begin."""
+
+    text: str
+    """Ends in one space and is lower case if it is a scheme."""
+    providers: frozenset[str]
+
+    def token_of(self, value: str) -> str | None:
+        """What follows the prefix; None if the value begins with something else."""
+        if not self.text.endswith(" "):
+            return value[len(self.text) :] if value.startswith(self.text) else None
+        scheme, _, rest = value.partition(" ")
+        return rest.strip(" ") if scheme.lower() == self.text[:-1] else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    name: str
+    prefixes: tuple[_Prefix, ...]
+
+    def find(self, request: Request) -> Finding:
+        values = request.headers.get(self.name)
+        if values is None:
+            return None
+        if len(values) != 1 or "," in values[0]:
+            return _ambiguous(f"the header {self.name} has more than one value")
+        for prefix in self.prefixes:
+            token = prefix.token_of(values[0])
+            if token is not None:
+                return _single(token, f"the header {self.name}", prefix.providers)
+        return Deny(
+            Reason.CREDENTIALS_INVALID, f"the header {self.name} holds no kind of credentials that is configured"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cookie:
+    name: str
+    providers: frozenset[str]
+
+    def find(self, request: Request) -> Finding:
+        lines = request.headers.get("cookie")
+        if lines is None or not any(self.name in line for line in lines):
+            return None
+        # HTTP/2 may split the header (RFC 9113 section 8.2.3); map mode joins what was split by a comma.
+        text = ";".join(lines)
+        where = f"the cookie {self.name}"
+        return _unanimous(_values(text, ";", self.name), _values(text, ";,", self.name), where, self.providers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    name: str
+    providers: frozenset[str]
+
+    def find(self, request: Request) -> Finding:
+        if not request.query:
+            return None
+        where = f"the query parameter {self.name}"
+        strict = _values(request.query, "&", self.name, decode=unquote_plus)
+        lenient = _values(request.query, "&;", self.name, decode=unquote_plus)
+        return _unanimous(strict, lenient, where, self.providers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subprotocol:
+    prefix: str
+    providers: frozenset[str]
+
+    def find(self, request: Request) -> Finding:
+        if not request.websocket or _WEBSOCKET_HEADER not in request.headers:
+            return None
+        words = [word.strip() for word in ",".join(request.headers[_WEBSOCKET_HEADER]).split(",")]
+        tokens = [word[len(self.prefix) :] for word in words if word.startswith(self.prefix)]
+        return _unanimous(tokens, tokens, f"the header {_WEBSOCKET_HEADER}", self.providers)
+
+
+def _values(text: str, separators: str, name: str, decode: Callable[[str], str] = str.strip) -> list[str]:
+    """The values of all ``name=value`` pieces with that name."""
+    for other in separators[1:]:
+        text = text.replace(other, separators[0])
+    pairs = (piece.partition("=") for piece in text.split(separators[0]))
+    return [decode(value) for written, _, value in pairs if decode(written) == name]
+
+
+def _unanimous(strict: Sequence[str], lenient: Sequence[str], where: str, providers: frozenset[str]) -> Finding:
+    """The token, if every way to split finds the same one."""
+    if not lenient:
+        return None
+    if len(lenient) != 1 or list(strict) != list(lenient):
+        return _ambiguous(f"{where} can be read in more than one way")
+    return _single(lenient[0], where, providers)
+
+
+def _single(token: str, where: str, providers: frozenset[str]) -> Finding:
+    if not token or " " in token:
+        return Deny(Reason.TOKEN_MALFORMED, f"{where} does not hold exactly one token")
+    return Credential(token, providers)
+
+
+def _ambiguous(detail: str) -> Deny:
+    return Deny(Reason.CREDENTIALS_AMBIGUOUS, detail)

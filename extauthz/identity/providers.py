@@ -1,0 +1,280 @@
+"""What the operator says about those who vouch for callers, as values.
+
+A provider is one issuer of tokens: whom it calls itself, for whom its tokens must be meant, where its keys are, where in
+a request its tokens travel, and which roles it may give. The values here are what ``extauthz.app`` compiles the
+configuration into; they hold no behaviour but the refusal of combinations that could never be safe. Those refusals
+(``ValueError``) are the second line: the configuration says the same with a file and a line.
+
+Another kind of provider gets its own value beside ``JwtProvider`` and shares the places, the role rules and the fetch
+settings.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from extauthz.identity.roles import NO_ROLES, RoleRules
+
+__all__ = [
+    "ASYMMETRIC_ALGORITHMS",
+    "DEFAULT_ALGORITHMS",
+    "DEFAULT_PLACES",
+    "DEFAULT_TOKEN_TYPES",
+    "STRICT_FETCH",
+    "SYMMETRIC_ALGORITHMS",
+    "CookiePlace",
+    "Discovery",
+    "FetchSettings",
+    "Fetched",
+    "Fetcher",
+    "FileKeys",
+    "HeaderPlace",
+    "InlineKeys",
+    "JwtProvider",
+    "KeySource",
+    "Place",
+    "ProviderState",
+    "QueryPlace",
+    "RemoteKeys",
+    "SecretFile",
+    "Wait",
+    "WebsocketProtocolPlace",
+]
+
+ASYMMETRIC_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+"""RFC 7518 section 3.1 without HMAC and ``none``; EdDSA (RFC 8037) means Ed25519."""
+
+SYMMETRIC_ALGORITHMS = frozenset({"HS256"})
+"""Only with a local ``SecretFile``, and then alone."""
+
+DEFAULT_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
+
+DEFAULT_TOKEN_TYPES = frozenset({"at+jwt", "jwt", "absent"})
+"""Normalised ``typ`` values (RFC 8725 section 3.11): lower case, without ``application/``; "absent" is a token that has none."""
+
+_MAX_CLOCK_SKEW = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """How a provider's keys and endpoints may be reached. The defaults are the strict ones."""
+
+    ca_file: str | None = None
+    """PEM certificates that replace the system's trust store; None: the system's."""
+    token_file: str | None = None
+    """A bearer token, read anew for each fetch (Kubernetes API server). It goes to the origin that the provider names
+    itself, over TLS, and nowhere else."""
+    allow_private_addresses: bool = False
+    """Private, loopback and shared addresses may be dialled."""
+    allow_http: bool = False
+    """Plain HTTP may be spoken."""
+
+
+STRICT_FETCH = FetchSettings()
+
+
+class Fetched(Protocol):
+    """What a fetch brought."""
+
+    @property
+    def body(self) -> bytes:
+        """The body, not decoded."""
+        ...
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds that the server calls the answer fresh for; None if it does not say."""
+        ...
+
+
+class Fetcher(Protocol):
+    """Gets a document over HTTP. ``extauthz.fetch.HttpFetcher`` is the real one."""
+
+    async def get(self, url: str, settings: FetchSettings) -> Fetched:
+        """The document at a URL, within a bounded time and size.
+
+        Raises:
+            UpstreamError: There is no such document, or it may not be reached.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Keys are where ``<issuer>/.well-known/openid-configuration`` says (OpenID Connect Discovery 1.0 section 4)."""
+
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteKeys:
+    """A JWK Set at a URL."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileKeys:
+    """A JWK Set in a file, read again when it changes."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class InlineKeys:
+    """A JWK Set written into the configuration."""
+
+    jwks: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A secret for HS256 in a file, read again when it changes."""
+
+    path: str
+    encoding: Literal["text", "base64"] = "text"
+    """text: the bytes of the file without the last newline; base64: what they encode."""
+
+
+KeySource = Discovery | RemoteKeys | FileKeys | InlineKeys | SecretFile
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderPlace:
+    """A request header. A prefix that ends in a space is a scheme (RFC 9110 section 11.1): it is matched without regard
+    to case, with one or more spaces after it. Any other prefix is matched as it is; an empty one takes the whole value.
+    """
+
+    name: str
+    """Lower case."""
+    prefix: str = "Bearer "
+
+    def __post_init__(self) -> None:
+        """Refuse a name that no header of a canonical request has."""
+        if not self.name or self.name != self.name.lower():
+            message = f"a header place needs a lower-case name, not {self.name!r}"
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class CookiePlace:
+    """A cookie. Browsers send it by themselves: where it is enough to change something, check ``Origin`` in a policy."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPlace:
+    """A query parameter. URLs end up in logs and histories (RFC 9700 section 4.3.2): only for what can't send a header."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebsocketProtocolPlace:
+    """An element of ``sec-websocket-protocol`` that begins with a prefix, on websocket upgrades only: browsers can't set
+    other headers there. The upgrade is judged once; how long it lives, and its ``Origin``, are for a policy.
+    """
+
+    prefix: str
+
+    def __post_init__(self) -> None:
+        """Refuse an empty prefix: every subprotocol would be a token."""
+        if not self.prefix:
+            message = "a websocketProtocol place needs a prefix"
+            raise ValueError(message)
+
+
+Place = HeaderPlace | CookiePlace | QueryPlace | WebsocketProtocolPlace
+
+DEFAULT_PLACES: tuple[Place, ...] = (HeaderPlace("authorization", "Bearer "),)
+
+
+@dataclass(frozen=True, slots=True)
+class JwtProvider:
+    """An issuer of JSON Web Tokens (RFC 7519).
+
+    Raises:
+        ValueError: The parts can't be safe together.
+    """
+
+    name: str
+    issuer: str
+    """Compared with ``iss`` by code points: a final slash counts."""
+    audiences: frozenset[str] | None
+    """One of these must be in ``aud``; None: tokens for any audience are taken (``["*"]``, a dangerous setting)."""
+    keys: KeySource
+    algorithms: frozenset[str] = DEFAULT_ALGORITHMS
+    token_types: frozenset[str] = DEFAULT_TOKEN_TYPES
+    clock_skew: float = 60.0
+    """Seconds that the issuer's clock and ours may differ."""
+    places: tuple[Place, ...] = DEFAULT_PLACES
+    roles: RoleRules = NO_ROLES
+    fetch: FetchSettings = STRICT_FETCH
+
+    def __post_init__(self) -> None:
+        """Refuse what no verifier could make safe."""
+        if fault := _fault(self):
+            message = f"provider {self.name!r}: {fault}"
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """How a provider's keys are doing, for /readyz and metrics."""
+
+    name: str
+    usable: bool
+    """Tokens can be verified."""
+    age_seconds: float | None
+    """Since the keys were last known to be current; None if there are none."""
+    error: str
+    """What went wrong last, empty if the last attempt went well. Holds no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What is missing before the caller can be known; ``extauthz.check`` awaits it within the request's deadline."""
+
+    provider: str
+    arrival: Callable[[], Awaitable[None]]
+
+    def ready(self) -> Awaitable[None]:
+        """Return when the missing part has arrived or is not going to. Cancelling it harms nobody else."""
+        return self.arrival()
+
+
+def _fault(provider: JwtProvider) -> str:
+    """What is wrong with a provider; empty if nothing is."""
+    checks = (
+        (provider.name, "the name is empty"),
+        (provider.issuer, "the issuer is empty"),
+        (provider.audiences is None or (provider.audiences and all(provider.audiences)), "audiences are empty"),
+        (provider.places, "there is no place where its tokens could be"),
+        (
+            math.isfinite(provider.clock_skew) and 0 <= provider.clock_skew <= _MAX_CLOCK_SKEW,
+            f"clockSkew is not between 0 and {_MAX_CLOCK_SKEW:.0f} seconds",
+        ),
+        (
+            provider.token_types and provider.token_types <= DEFAULT_TOKEN_TYPES,
+            "tokenTypes are not among at+jwt, JWT and absent",
+        ),
+        (
+            provider.algorithms and provider.algorithms <= ASYMMETRIC_ALGORITHMS | SYMMETRIC_ALGORITHMS,
+            "algorithms are empty or not all known",
+        ),
+        (
+            (provider.algorithms == SYMMETRIC_ALGORITHMS)
+            if isinstance(provider.keys, SecretFile)
+            else not (provider.algorithms & SYMMETRIC_ALGORITHMS),
+            "HS256 goes with secretFile, and alone: a public key must never be taken for a secret",
+        ),
+        (
+            not isinstance(provider.keys, Discovery) or provider.keys.issuer == provider.issuer,
+            "keys are discovered at another issuer",
+        ),
+    )
+    return next((fault for fine, fault in checks if not fine), "")
