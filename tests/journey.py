@@ -83,12 +83,20 @@ class Journey:
     rules: RequestRules = field(default_factory=RequestRules)
     clock: Callable[[], float] = field(default_factory=lambda: lambda: 0.0)
     deadline: float = 0.15
+    max_in_flight: int = 512
     watcher: Watcher = field(default_factory=Watcher)
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
         self.check = Check(self.authenticator, self.snapshot, self.rules, new_id=lambda: f"d-{next(numbers)}")
-        self.handler = CheckHandler(self.check, Encoder(), self.watcher, deadline=self.deadline, clock=self.clock)
+        self.handler = CheckHandler(
+            self.check,
+            Encoder(),
+            self.watcher,
+            deadline=self.deadline,
+            max_in_flight=self.max_in_flight,
+            clock=self.clock,
+        )
 
     def answer(self, message: bytes, time_remaining: float | None = None) -> CheckResponse:
         """The answer of a Check that needs no waiting."""

@@ -73,6 +73,7 @@ def build(config: Config) -> tuple[Server, Telemetry]:
         Encoder(reasons=config.responses.reasons),
         telemetry,
         deadline=config.check.deadline,
+        max_in_flight=config.check.max_in_flight,
         clock=time.monotonic,
     )
     settings = policy_settings(config)

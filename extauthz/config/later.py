@@ -7,17 +7,23 @@ with a message that says so, instead of one that takes it for a typing error.
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["LATER", "later_words"]
+__all__ = ["LATER", "later_words", "without_later_defaults"]
 
 _NOT_YET = "is not available in this version of extauthz"
 
 LATER: dict[tuple[str, ...], str] = {
-    ("workers",): f"workers {_NOT_YET}: it runs in one process",
-    ("store",): f"store {_NOT_YET}: there is no shared state yet",
+    ("workers",): f"more than one worker {_NOT_YET}: it runs in one process",
+    ("store",): f"a store other than memory {_NOT_YET}: there is no shared state yet",
     ("listen", "http"): f"listen.http {_NOT_YET}: there is no token service yet",
-    ("check", "maxInFlight"): f"check.maxInFlight {_NOT_YET}: load is not shed yet",
 }
 """Settings, with what to tell the person who wrote one."""
+
+_TRUE_NOW: dict[tuple[str, ...], Any] = {
+    ("workers",): 1,
+    ("store",): {"url": "memory:"},
+    ("listen", "http"): {"address": "127.0.0.1:8080"},
+}
+"""The published defaults of these settings. They promise nothing but what is the case, so whoever writes them may."""
 
 _KINDS = ("introspection", "apiKeys", "mesh", "basic")
 
@@ -28,7 +34,7 @@ def later_words(tree: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], s
         inner: Any = tree
         for step in path:
             inner = inner.get(step, _ABSENT) if isinstance(inner, dict) else _ABSENT
-        if inner is not _ABSENT:
+        if inner is not _ABSENT and inner != _TRUE_NOW[path]:
             yield path, message
     providers = tree.get("providers")
     for index, provider in enumerate(providers if isinstance(providers, list) else ()):
@@ -38,6 +44,15 @@ def later_words(tree: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], s
                     ("providers", index, kind),
                     f"providers of kind {kind} are not available in this version of extauthz",
                 )
+
+
+def without_later_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without those of these settings that say what is the case anyway."""
+    kept = {key: value for key, value in tree.items() if _TRUE_NOW.get((key,), _ABSENT) != value}
+    listen = kept.get("listen")
+    if isinstance(listen, dict) and listen.get("http") == _TRUE_NOW["listen", "http"]:
+        kept["listen"] = {key: value for key, value in listen.items() if key != "http"}
+    return kept
 
 
 _ABSENT = object()

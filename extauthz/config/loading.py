@@ -14,7 +14,7 @@ from extauthz.config.checks import Readable, all_faults, part
 from extauthz.config.configuration import Config
 from extauthz.config.environment import read_overrides
 from extauthz.config.faults import told
-from extauthz.config.later import LATER, later_words
+from extauthz.config.later import LATER, later_words, without_later_defaults
 from extauthz.config.layers import LayeredDocument
 from extauthz.documents import Document, read_documents, validation_problems
 from extauthz.errors import ConfigError, Position, Problem
@@ -83,6 +83,7 @@ def _validated(document: LayeredDocument, *, folder: Path) -> tuple[Config, list
         problems.append(Problem(document.where(path, key=True), message, "remove it"))
         unsound.add(part(path))
         _remove(document.value, path)
+    document.value = without_later_defaults(document.value)
     # Written or not, so that the default is read as if it had been written in the file, and is relative to it.
     document.value.setdefault("policies", {})
     context = {"folder": folder}

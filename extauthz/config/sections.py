@@ -71,6 +71,9 @@ class Check(Section):
     deadline: Annotated[float, Duration(0.001, 10)] = 0.15
     """The most time for one decision; what takes longer is denied. Keep it below the timeout of Envoy's ext_authz
     filter (200ms unless set there), or Envoy stops waiting before the answer is there."""
+    max_in_flight: Annotated[int, within(1, 1_000_000)] = 512
+    """How many Checks may wait for something (keys, for instance) at a time; beyond it a Check that would have to wait is
+    denied with 503 at once."""
     max_message_bytes: Annotated[int, within(65536, 64 * 1024 * 1024)] = 262144
     """The largest Check that is read, in bytes. Keep Envoy's max_request_bytes at least 131072 below it."""
     drain_delay: Annotated[float, Duration(0, 600)] = 5.0

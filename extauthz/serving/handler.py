@@ -54,6 +54,7 @@ class CheckHandler:
         observer: Observer,
         *,
         deadline: float,
+        max_in_flight: int,
         clock: Callable[[], float],
     ) -> None:
         """Keep the parts. ``deadline`` is in seconds; ``clock`` is monotonic, in seconds."""
@@ -61,6 +62,8 @@ class CheckHandler:
         self._encoder = encoder
         self._observer = observer
         self._deadline = deadline
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
         self._clock = clock
 
     def __call__(self, message: bytes, call: Call) -> bytes | Awaitable[bytes]:
@@ -77,6 +80,10 @@ class CheckHandler:
             decided = self._fault(error, sent)
         if isinstance(decided, Decision):
             return self._answer(decided, sent, span, started, budget)
+        if self._in_flight >= self._max_in_flight:
+            decision = self._check.refuse(Reason.OVERLOADED, "too many checks are waiting", sent, decided.request)
+            return self._answer(decision, sent, span, started, budget)
+        self._in_flight += 1
         return self._settle(decided, sent, span, started, budget)
 
     async def _settle(
@@ -84,8 +91,11 @@ class CheckHandler:
     ) -> bytes:
         """Finish a Check that has to wait for something."""
         try:
-            async with asyncio.timeout(max(budget - (self._clock() - started), 0)):
-                decided = await unsettled.settle()
+            try:
+                async with asyncio.timeout(max(budget - (self._clock() - started), 0)):
+                    decided = await unsettled.settle()
+            finally:
+                self._in_flight -= 1
         except TimeoutError:
             decided = self._late(sent, unsettled.request)
         except asyncio.CancelledError:

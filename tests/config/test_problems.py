@@ -115,10 +115,9 @@ def test_message_size(load: Callable[..., Any], problems: Callable[..., list[str
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("workers: 2", "workers is not available in this version"),
-        ("store: {url: x}", "store is not available in this version"),
+        ("workers: 2", "more than one worker is not available in this version"),
+        ("store: {url: x}", "a store other than memory is not available in this version"),
         ("listen: {http: {}}", "listen.http is not available in this version"),
-        ("check: {maxInFlight: 1}", "check.maxInFlight is not available in this version"),
         ("listen: {check: {transport: native}}", "'native' is not available in this version"),
         ("providers: [{name: a, introspection: {}}]", "kind introspection are not available in this version"),
         ("providers: [{name: a, apiKeys: {}}]", "kind apiKeys are not available in this version"),

@@ -115,6 +115,22 @@ async def test_a_caller_that_goes_away_ends_the_wait() -> None:
     assert (journey.watcher.finished, journey.watcher.open) == ([], 0)
 
 
+async def test_more_waiting_checks_than_allowed_are_denied_at_once() -> None:
+    """Nothing piles up behind a dependency that is slow; what needs no waiting is answered as before (I7, I9)."""
+    arrival = Arrival()
+    missing = Missing(arrival, None)
+    journey = Journey(policies(ALLOW_ALL), missing, deadline=30, max_in_flight=2)
+    waiting = [asyncio.ensure_future(journey.answer_later(check_request())) for _ in range(2)]
+    await asyncio.sleep(0)
+    response = journey.answer(check_request())
+    assert_denies(response)
+    assert reason_of(response) == "overloaded"
+    assert reason_of(journey.answer(check_request(path="//"))) == "path-ambiguous"
+    arrival.there.set()
+    assert [(await answer).status.code for answer in waiting] == [0, 0]
+    assert (await journey.answer_later(check_request())).status.code == 0
+
+
 async def test_an_exception_after_a_wait_is_a_denial() -> None:
     """There is one border for both ways."""
 
