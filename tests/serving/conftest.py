@@ -65,8 +65,24 @@ class Authority:
             .not_valid_before(now - dt.timedelta(hours=1))
             .not_valid_after(now + dt.timedelta(hours=1))
         )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=False)
+        # What Python 3.13 asks of certificates by default (VERIFY_X509_STRICT, RFC 5280 section 4.2.1).
+        authority = self._key.public_key()
+        is_authority = any(isinstance(extension, x509.BasicConstraints) for extension in extensions)
+        usage = dict.fromkeys(
+            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
+        )
+        required = [
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority),
+        ]
+        if is_authority:
+            builder = builder.add_extension(
+                x509.KeyUsage(digital_signature=False, key_cert_sign=True, crl_sign=True, decipher_only=False, **usage),
+                critical=True,
+            )
+        for extension in (*required, *extensions):
+            critical = isinstance(extension, x509.BasicConstraints)
+            builder = builder.add_extension(extension, critical=critical)
         return builder.sign(self._key, hashes.SHA256())
 
 
