@@ -7,7 +7,8 @@
     |   +-- ConfigError         the configuration file, its environment overrides, or a file that they name
     |   +-- PolicyError         AuthPolicy documents
     +-- KeySetError             a key set that can't be used
-    +-- UpstreamError           another server did not answer as it should (fetch)
+    +-- UpstreamError           another server did not answer as it should (fetch, ldap)
+    |   +-- EntryError          one entry of a directory can't be used; the directory itself is well
     +-- ServingError            a listener or a certificate could not be set up
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "ConfigError",
+    "EntryError",
     "ExtAuthzError",
     "KeySetError",
     "PolicyError",
@@ -85,6 +87,10 @@ class KeySetError(ExtAuthzError):
 
 class UpstreamError(ExtAuthzError):
     """Another server could not be reached or did not answer as it should."""
+
+
+class EntryError(UpstreamError):
+    """One entry of a directory can't be used, or is not the only one. It concerns this person, and nobody else."""
 
 
 class ServingError(ExtAuthzError):

@@ -81,8 +81,14 @@ class Reason(Enum):
     ALLOWED = ("allowed", 200, 0, None, "a rule allows the request")
 
     NO_CREDENTIALS = ("no-credentials", 401, 16, "", "the request carries no credentials, and needs them")
-    CREDENTIALS_INVALID = ("credentials-invalid", 401, 16, "invalid_token", "the credentials are of no known kind")
-    TOKEN_MALFORMED = ("token-malformed", 401, 16, "invalid_token", "the token is not a well-formed JWT")
+    CREDENTIALS_INVALID = (
+        "credentials-invalid",
+        401,
+        16,
+        "invalid_token",
+        "the credentials are of no known kind, or nobody's",
+    )
+    TOKEN_MALFORMED = ("token-malformed", 401, 16, "invalid_token", "the token is not well-formed")
     TOKEN_EXPIRED = ("token-expired", 401, 16, "invalid_token", "the token has expired")
     TOKEN_NOT_YET_VALID = ("token-not-yet-valid", 401, 16, "invalid_token", "the token is not valid yet")
     TOKEN_REVOKED = ("token-revoked", 401, 16, "invalid_token", "the token was revoked")
@@ -120,7 +126,13 @@ class Reason(Enum):
     RATE_LIMITED = ("rate-limited", 429, 8, None, "the caller's rate is used up")
 
     KEYS_UNAVAILABLE = ("keys-unavailable", 503, 14, None, "the keys of the token's provider could not be fetched")
-    STORE_UNAVAILABLE = ("store-unavailable", 503, 14, None, "a store that the decision needs does not answer")
+    STORE_UNAVAILABLE = (
+        "store-unavailable",
+        503,
+        14,
+        None,
+        "a store or service that the decision needs does not answer",
+    )
     DEADLINE_EXCEEDED = ("deadline-exceeded", 503, 14, None, "there was no time left to decide")
     OVERLOADED = ("overloaded", 503, 14, None, "there are more requests than can be decided in time")
 
@@ -136,6 +148,8 @@ class Peer:
     port: int = 0
     principal: str = ""
     """From a verified certificate: its first URI SAN, else its first DNS SAN, else its subject. Empty without one."""
+    certificate: str = field(default="", repr=False)
+    """That certificate as URL-encoded PEM, where the proxy sends it (``include_peer_certificate``). Nobody has read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +233,8 @@ class Identity:
     claims: VerifiedClaims = field(default_factory=_no_claims, repr=False)
     expires: float | None = None
     """Seconds since the epoch; None if the credential has no end."""
+    query_parameter: str = ""
+    """The query parameter that carried the credential, as it was spelled: it is removed before the upstream sees it."""
 
 
 @dataclass(frozen=True, slots=True)

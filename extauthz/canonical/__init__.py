@@ -1,11 +1,37 @@
-"""The one form in which paths, hosts and header names are compared.
+"""The one form in which addresses, paths, hosts, header names and names of workloads are compared.
 
 Requests are brought into this form before anything judges them (``extauthz.check``), and policies must be written in it
 (``extauthz.policy``), so that a rule and a request can't mean the same thing and still differ.
 """
 
-from extauthz.canonical.header import emittable, header_name
+from extauthz.canonical.address import canonical_address
+from extauthz.canonical.header import HeaderTwins, emittable, folded_names, header_name
 from extauthz.canonical.host import Host, canonical_host
 from extauthz.canonical.path import Path, PathRules, canonical_path
+from extauthz.canonical.spiffe import (
+    SpiffeId,
+    SpiffePattern,
+    looks_like_spiffe,
+    read_spiffe_id,
+    read_spiffe_pattern,
+    trust_domain_name,
+)
 
-__all__ = ["Host", "Path", "PathRules", "canonical_host", "canonical_path", "emittable", "header_name"]
+__all__ = [
+    "HeaderTwins",
+    "Host",
+    "Path",
+    "PathRules",
+    "SpiffeId",
+    "SpiffePattern",
+    "canonical_address",
+    "canonical_host",
+    "canonical_path",
+    "emittable",
+    "folded_names",
+    "header_name",
+    "looks_like_spiffe",
+    "read_spiffe_id",
+    "read_spiffe_pattern",
+    "trust_domain_name",
+]

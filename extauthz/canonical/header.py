@@ -3,11 +3,15 @@
 Envoy accepts from an authorization server what breaks the request (``content-length``, ``transfer-encoding``) or turns it
 into another one (``:path``, ``host``), and default configurations do not stop it. So the names are refused where they are
 written (configuration, policies) and once more where the answer is made.
+
+``x_auth_user`` is another name than ``x-auth-user``, and Envoy lets both pass, but CGI, WSGI and PHP make one variable of
+them. So a client's header whose name differs from one of ours in such characters alone is a forgery (``HeaderTwins``).
 """
 
 import re
+from collections.abc import Collection, Iterable
 
-__all__ = ["emittable", "header_name"]
+__all__ = ["HeaderTwins", "emittable", "folded_names", "header_name"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,128}\Z")
 _NEVER = frozenset(
@@ -30,6 +34,9 @@ _NEVER = frozenset(
         "b3",
     }
 )
+_NAMES = re.compile(r"(?::?[!#$%&'*+.^_`|~0-9a-z-]+\n)*\Z")
+_SEPARATOR = re.compile(r"[!#$%&'*+.^_`|~]")
+_SEPARATORS = str.maketrans("!#$%&'*+.^_`|~", "-" * 14)
 _NEVER_PREFIXES = ("x-envoy-", "x-forwarded-", "x-b3-")
 
 
@@ -44,3 +51,38 @@ def emittable(name: str) -> bool:
     Not pseudo headers, not what frames or routes a message, not what Envoy and its tracers vouch for.
     """
     return _TOKEN.match(name) is not None and name not in _NEVER and not name.startswith(_NEVER_PREFIXES)
+
+
+def folded_names(names: Collection[str]) -> Collection[str] | None:
+    """A request's header names in the one spelling that upstreams may fold them to, in order; None if one is malformed.
+
+    Names are lower-case tokens; pseudo headers are taken too.
+    """
+    text = "\n".join((*names, ""))
+    if text.count("\n") != len(names) or not _NAMES.match(text):
+        return None
+    return _fold(text).split("\n")[:-1] if _SEPARATOR.search(text) else names
+
+
+def _fold(text: str) -> str:
+    return text.translate(_SEPARATORS)
+
+
+class HeaderTwins:
+    """Finds names that an upstream could take for one of these, and that are none of them."""
+
+    __slots__ = ("_known", "_names")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Keep the names, which are in lower case; one without separator has no twin."""
+        self._names = frozenset(name for name in names if "-" in _fold(name))
+        self._known = {_fold(name): name for name in sorted(self._names)}
+
+    def find(self, names: Collection[str], folded: Collection[str]) -> str:
+        """The name that one of the client's, given with their ``folded_names``, could be taken for; empty if none is."""
+        if self._known.keys().isdisjoint(folded):
+            return ""
+        for name, spelled in zip(names, folded, strict=True):
+            if spelled in self._known and name not in self._names:
+                return self._known[spelled]
+        return ""

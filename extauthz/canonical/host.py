@@ -29,6 +29,8 @@ class Host:
 
 def canonical_host(raw: str) -> Host:
     """The canonical form of an authority (RFC 9110 section 7.2): host name or bracketed IPv6 address, port left out."""
+    if not raw.isascii():
+        return Host("", "it is not ASCII")  # some letters beyond it have ASCII ones as lower case
     text = raw.lower()
     port = _PORT.search(text)
     if port:

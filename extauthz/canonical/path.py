@@ -19,10 +19,12 @@ __all__ = ["Path", "PathRules", "canonical_path"]
 
 _PLAIN = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?\Z")
 """Paths that are canonical as they stand: nearly all."""
+_ODD = re.compile(r"(?:%[89A-Fa-f][0-9A-Fa-f])+|%.{0,2}|[^/A-Za-z0-9._~!$&'()*+,=:@-]", re.DOTALL)
+"""What has to be looked at: a run of encoded bytes beyond ASCII, one encoded byte, one other character."""
 _PCHAR = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,=:@")
 _HEX = frozenset("0123456789abcdefABCDEF")
 _PARAMETERS = re.compile(r"(?:;|%3B).*", re.DOTALL)
-_ENCODED_SLASH = re.compile(r"%2F")
+_HIDING = re.compile(r";|%3B|%2F")
 _REFUSED_PLAIN = {"\\": "a backslash", "#": "a fragment", "?": "a query"}
 _SPACE = 0x20
 _DELETE = 0x7F
@@ -76,32 +78,27 @@ class _AmbiguousError(Exception):
 
 def _respell(raw: str, rules: PathRules) -> str:
     """Write every character in its canonical spelling."""
-    out: list[str] = []
-    encoded = bytearray()
-    index = 0
-    while index < len(raw):
-        char = raw[index]
-        if char != "%":
-            index += 1
-            spelled = _spell_plain(char, rules)
-        else:
-            digits = raw[index + 1 : index + 3]
-            if len(digits) < len("XX") or not _HEX.issuperset(digits):
-                raise _AmbiguousError("it has a broken percent-encoding")
-            index += len("%XX")
-            code = int(digits, 16)
-            if code > _LAST_ASCII:
-                encoded.append(code)
-                continue
-            spelled = _spell_encoded(code, rules)
-        _flush(encoded, out)
-        out.append(spelled)
-    _flush(encoded, out)
-    return "".join(out)
+    return _ODD.sub(lambda found: _spell(found.group(), rules), raw)
+
+
+def _spell(written: str, rules: PathRules) -> str:
+    """The canonical spelling of what ``_ODD`` found."""
+    if written[0] != "%":
+        return _spell_plain(written, rules)
+    if len(written) < len("%XX") or not _HEX.issuperset(written[1:3]):
+        raise _AmbiguousError("it has a broken percent-encoding")
+    code = int(written[1:3], 16)
+    if code <= _LAST_ASCII:
+        return _spell_encoded(code, rules)
+    try:
+        bytes.fromhex(written.replace("%", "")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise _AmbiguousError("it has percent-encoded bytes that are not UTF-8") from None
+    return written.upper()
 
 
 def _spell_plain(char: str, rules: PathRules) -> str:
-    """The canonical spelling of a character that stands for itself."""
+    """The canonical spelling of a character that is no ``pchar`` and stands for itself."""
     code = ord(char)
     if code <= _SPACE or code >= _DELETE:
         raise _AmbiguousError("it has a space, a control character or a character that is not ASCII")
@@ -109,7 +106,7 @@ def _spell_plain(char: str, rules: PathRules) -> str:
         raise _AmbiguousError(f"it has {_REFUSED_PLAIN[char]}")
     if char == ";" and not rules.parameters:
         raise _AmbiguousError("it has path parameters (;)")
-    return char if char in "/;" or code in _PCHAR else f"%{code:02X}"
+    return char if char == ";" else f"%{code:02X}"
 
 
 def _spell_encoded(code: int, rules: PathRules) -> str:
@@ -129,18 +126,6 @@ def _spell_encoded(code: int, rules: PathRules) -> str:
     return f"%{code:02X}"
 
 
-def _flush(encoded: bytearray, out: list[str]) -> None:
-    """Write the collected bytes beyond ASCII, which must be UTF-8 (and so not overlong)."""
-    if not encoded:
-        return
-    try:
-        encoded.decode("utf-8")
-    except UnicodeDecodeError:
-        raise _AmbiguousError("it has percent-encoded bytes that are not UTF-8") from None
-    out.extend(f"%{byte:02X}" for byte in encoded)
-    encoded.clear()
-
-
 def _resolve(text: str, rules: PathRules) -> str:
     """Judge the segments of a respelled path: empty ones, dot segments and parameters."""
     segments = text.split("/")[1:]
@@ -148,8 +133,8 @@ def _resolve(text: str, rules: PathRules) -> str:
     last = len(segments) - 1
     for number, written in enumerate(segments):
         segment = _PARAMETERS.sub("", written)
-        hidden = segment != written or "%2F" in segment
-        if hidden and any(part in (".", "..") for part in _ENCODED_SLASH.split(segment)):
+        parts = _HIDING.split(written)
+        if len(parts) > 1 and (".." in parts or "." in parts):
             raise _AmbiguousError("it has a dot segment with parameters or encoded slashes")
         if segment == "" and (written or number != last):
             if written or not rules.normalize:

@@ -34,17 +34,27 @@ _UNTAGGED = ""
 
 
 class _Parser(CParser):
-    """PyYAML's C parser up to the node tree, with a mark instead of YAML 1.1's guess where no tag was written."""
+    """PyYAML's C parser up to the node tree, with a mark instead of YAML 1.1's guess where no tag was written.
+
+    It builds the tree by recursion in C, where depth would end the process, so depth is counted here.
+    """
+
+    depth = 0
 
     def resolve(self, _kind: object, _value: object, _implicit: object) -> str:
         """Say that no tag was written: what a plain scalar means is decided by ``_scalar``."""
         return _UNTAGGED
 
-    def descend_resolver(self, _node: object, _index: object) -> None:
-        """Do nothing: there are no path resolvers."""
+    def descend_resolver(self, node: yaml.Node | None, _index: object) -> None:
+        """Go one level down."""
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            mark = None if node is None else node.start_mark
+            raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_DEPTH} levels deep", problem_mark=mark)
 
     def ascend_resolver(self) -> None:
-        """Do nothing: there are no path resolvers."""
+        """Come back up."""
+        self.depth -= 1
 
 
 class Document:
@@ -91,7 +101,7 @@ def read_documents(text: str, file: str) -> tuple[list[Document], list[Problem]]
             if node is None:
                 break
             builder = _Builder(file)
-            value = builder.build(node, 0)
+            value = builder.build(node)
             problems += builder.problems
             if value is not None:
                 documents.append(Document(value, node, file))
@@ -110,26 +120,34 @@ class _Builder:
         self._file = file
         self._seen: set[int] = set()
 
-    def build(self, node: yaml.Node, depth: int) -> Any:
+    def build(self, node: yaml.Node) -> Any:
         """The value of a node."""
-        if id(node) in self._seen:
-            # The parser gives an alias as the very node that it stands for.
-            return self._problem(node, "anchors and aliases are not allowed", "write the value out at both places")
-        self._seen.add(id(node))
-        if depth > _MAX_DEPTH:
-            return self._problem(node, f"nested more than {_MAX_DEPTH} levels deep")
-        if node.tag != _UNTAGGED:
-            return self._problem(node, f"tag {node.tag} is not allowed", "write the value without a tag")
+        if self._refused(node):
+            return None
         if isinstance(node, yaml.ScalarNode):
             return node.value if node.style else _scalar(node.value)
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, depth)
-        return [self.build(item, depth + 1) for item in node.value]
+            return self._mapping(node)
+        return [self.build(item) for item in node.value]
 
-    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+    def _refused(self, node: yaml.Node) -> bool:
+        """Whether a key or value is written in a way that is not allowed."""
+        if id(node) in self._seen:
+            # The parser gives an alias as the very node that it stands for.
+            self._problem(node, "anchors and aliases are not allowed", "write the value out at both places")
+            return True
+        self._seen.add(id(node))
+        if node.tag != _UNTAGGED:
+            self._problem(node, f"tag {node.tag} is not allowed", "write the value without a tag")
+            return True
+        return False
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         result: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
+            if self._refused(key_node):
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
                 self._problem(key_node, "a key must be a word, not a list or a mapping")
             elif key_node.value == "<<" and not key_node.style:
@@ -138,7 +156,7 @@ class _Builder:
                 self._problem(key_node, f"key {key_node.value!r} is already given on line {lines[key_node.value]}")
             else:
                 lines[key_node.value] = key_node.start_mark.line + 1
-                result[key_node.value] = self.build(value_node, depth + 1)
+                result[key_node.value] = self.build(value_node)
         return result
 
     def _problem(self, node: yaml.Node, message: str, hint: str = "") -> None:

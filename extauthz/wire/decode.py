@@ -53,7 +53,7 @@ def _unreadable(fault: str) -> AttributeContext:
 def _peer(peer: AttributeContextMessage.Peer) -> Peer:
     """A peer; one that came over a unix socket (``pipe``) has no address."""
     address = peer.address.socket_address
-    return Peer(address.address, address.port_value, peer.principal)
+    return Peer(address.address, address.port_value, peer.principal, peer.certificate)
 
 
 def _http(http: AttributeContextMessage.HttpRequest) -> tuple[HttpAttributes, str]:
@@ -69,11 +69,19 @@ def _http(http: AttributeContextMessage.HttpRequest) -> tuple[HttpAttributes, st
 
 
 def _headers(entries: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
-    """Values by lower-case name, in order of arrival."""
+    """Values by lower-case name, in order of arrival. Only ASCII has cases here: U+212A is no letter k."""
     headers: dict[str, tuple[str, ...]] = {}
+    repeated: dict[str, list[str]] = {}
     for name, value in entries:
-        lower = name.lower()
-        headers[lower] = (*headers[lower], value) if lower in headers else (value,)
+        lower = name.lower() if name.isascii() else name
+        if lower not in headers:
+            headers[lower] = (value,)
+        elif lower in repeated:
+            repeated[lower].append(value)
+        else:
+            repeated[lower] = [*headers[lower], value]
+    for name, values in repeated.items():
+        headers[name] = tuple(values)
     return headers
 
 

@@ -26,16 +26,22 @@ _MAX_HEADERS = 64
 _MAX_HEADER_BYTES = 48 * 1024
 """Envoy refuses requests of more than 100 headers or 60 KiB; what the client sent counts as well."""
 _MAX_SUBJECT = 256
+_BASIC = 'Basic realm="extauthz", charset="UTF-8", '
 _RETRY_AFTER = 1
 """Seconds, where a denial with 503 does not say."""
 
 
 class Encoder:
-    """Writes answers; ``reasons`` puts the reason and its sentence into the bodies that clients see."""
+    """Writes answers."""
 
-    def __init__(self, *, reasons: bool = False) -> None:
-        """Keep the choice."""
+    def __init__(self, *, reasons: bool = False, basic: bool = False) -> None:
+        """Keep the choices.
+
+        ``reasons`` puts the reason and its sentence into the bodies that clients see; with ``basic`` a 401 says that a
+        user name and a password would do as well (RFC 7617).
+        """
         self._reasons = reasons
+        self._challenge = _BASIC if basic else ""
 
     def encode(self, decision: Decision) -> bytes:
         """The serialised ``envoy.service.auth.v3.CheckResponse`` of a decision.
@@ -61,7 +67,7 @@ class Encoder:
         headers = [("cache-control", "no-store")]
         if reason.challenge is not None:
             error = f' error="{reason.challenge}"' if reason.challenge else ""
-            headers.append(("www-authenticate", f"Bearer{error}"))
+            headers.append(("www-authenticate", f"{self._challenge}Bearer{error}"))
         if deny.retry_after is not None or reason.http == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append(("retry-after", str(_RETRY_AFTER if deny.retry_after is None else deny.retry_after)))
         if decision.grpc:
@@ -100,6 +106,8 @@ def _allow(decision: Decision, allow: Allow) -> CheckResponse:
     ok.SetInParent()
     ok.headers.extend(_overwrite(name, value) for name, value in allow.set_headers)
     ok.headers_to_remove.extend(allow.remove_headers)
+    if decision.identity is not None and decision.identity.query_parameter:
+        ok.query_parameters_to_remove.append(decision.identity.query_parameter)
     _tell(response, decision, allow)
     return response
 

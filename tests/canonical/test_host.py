@@ -41,6 +41,7 @@ def test_each_host_has_one_spelling(raw: str, canonical: str) -> None:
         "example.com..",
         "-a.example",
         "bücher.example",
+        "\u212a.example",
         "example.com/x",
         "exam%70le.com",
         "::1",

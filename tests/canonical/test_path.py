@@ -115,7 +115,20 @@ def test_what_the_operator_accepts_is_judged_in_one_way(raw: str, rules: PathRul
 
 
 @pytest.mark.parametrize(
-    "raw", ["/a/..;/b", "/a/..;x=1/b", "/a/.;/b", "/a/..%2fb", "/a/%2e%2e%2f", "/a/..%3b/b", "/;x/b"]
+    "raw",
+    [
+        "/a/..;/b",
+        "/a/..;x=1/b",
+        "/a/.;/b",
+        "/a/..%2fb",
+        "/a/%2e%2e%2f",
+        "/a/..%3b/b",
+        "/;x/b",
+        "/public;x%2f..%2fa",
+        "/a;%2F..",
+        "/a;..",
+        "/a%3b.;b",
+    ],
 )
 def test_hidden_dot_segments_are_refused_whatever_is_accepted(raw: str) -> None:
     """A dot segment behind parameters or encoded slashes is an attack (CVE-2026-73551), never a spelling."""

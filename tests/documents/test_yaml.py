@@ -54,6 +54,9 @@ def test_a_repeated_key_is_a_problem() -> None:
         ("a: [1,\n", "not valid YAML"),
         ("a: \x07\n", "U+0007"),
         ("- " * 200 + "x", "nested more than"),
+        ("[" * 200, "nested more than"),
+        ("a: &x rules\n*x : 1\n", "anchors and aliases"),
+        ("!!str a: 1\n", "tag"),
     ],
 )
 def test_what_hides_meaning_is_refused(text: str, words: str) -> None:
@@ -73,6 +76,12 @@ def test_an_alias_bomb_is_refused_in_no_time() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 8) + "]" for n in range(1, 12)]
     assert "anchors and aliases" in problems_of("\n".join(lines))[0]
+
+
+@pytest.mark.parametrize("part", ["[", "{a: ", "- ", "? "])
+def test_a_file_of_brackets_does_not_end_the_process(part: str) -> None:
+    """The parser builds its tree by recursion in C: depth is refused before the stack is used up."""
+    assert "nested more than" in problems_of("a: 1\n---\n" + part * 100_000)[0]
 
 
 @given(st.text())

@@ -1,5 +1,6 @@
 """CheckRequest bytes become values, and nothing raises."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def test_captures_of_a_real_envoy_are_read(capture: Path) -> None:
     assert sent.source.address
 
 
+def test_the_certificate_of_the_peer_is_carried_unread(captures: dict[str, bytes]) -> None:
+    """As URL-encoded PEM; it is in no text form of the value."""
+    source = decode(captures["mtls_spiffe"]).source
+    assert source.certificate.startswith("-----BEGIN%20CERTIFICATE-----%0A")
+    assert "BEGIN" not in repr(source)
+    assert decode(captures["h1_get_basic"]).source.certificate == ""
+
+
 def test_there_are_captures() -> None:
     """The parametrised test above has something to read."""
     assert len(CAPTURES) == 25
@@ -56,6 +65,25 @@ def test_raw_headers_keep_order_and_bytes() -> None:
     sent = decode(raw(message(), ("X-Dup", b"1"), ("x-dup", b"caf\xe9")).SerializeToString())
     assert sent.http is not None
     assert sent.http.headers == {"x-dup": ("1", "café")}
+
+
+def test_thousands_of_entries_of_one_name_take_no_time() -> None:
+    """The work grows with the message, not with its square."""
+    flood = raw(message(), *[("a", b"")] * 40_000).SerializeToString()
+    started = time.perf_counter()
+    sent = decode(flood)
+    assert time.perf_counter() - started < 0.5
+    assert sent.http is not None
+    assert len(sent.http.headers["a"]) == 40_000
+
+
+def test_only_ascii_letters_have_another_case() -> None:
+    """U+212A (Kelvin sign) in lower case is the letter k; no server takes it for one."""
+    check = message()
+    check.attributes.request.http.headers["x-to\u212aen"] = "a=1"
+    sent = decode(check.SerializeToString())
+    assert sent.http is not None
+    assert "x-token" not in sent.http.headers
 
 
 def test_a_raw_header_may_come_as_text() -> None:

@@ -1,6 +1,7 @@
 """Decisions become CheckResponses that mean to Envoy what they say."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,8 @@ def test_every_denial_is_a_denial(reason: Reason, *, grpc: bool) -> None:
     assert response.WhichOneof("http_response") == "denied_response"
     assert response.denied_response.status.code == reason.http
     assert response.denied_response.status.code >= 400
+    assert headers(response)["cache-control"] == "no-store"
+    assert "location" not in headers(response)
 
 
 def test_an_allow_is_an_allow() -> None:
@@ -50,6 +53,15 @@ def test_headers_overwrite_what_the_client_sent() -> None:
     (option,) = response.ok_response.headers
     assert (option.header.key, option.header.value, option.append_action) == ("x-auth-subject", "alice", OVERWRITE)
     assert list(response.ok_response.headers_to_remove) == ["x-auth-roles"]
+
+
+def test_a_token_in_the_query_goes_no_further() -> None:
+    """T11: its parameter is removed, by the name as the client spelled it; other requests keep their query as it is."""
+    spent = replace(ALICE, query_parameter="%61ccess_token")
+    decision = Decision("d-1", Allow("p", "r"), 7, identity=spent)
+    response = CheckResponse.FromString(Encoder().encode(decision))
+    assert list(response.ok_response.query_parameters_to_remove) == ["%61ccess_token"]
+    assert list(answer(Allow("p", "r")).ok_response.query_parameters_to_remove) == []
 
 
 @pytest.mark.parametrize(
@@ -118,6 +130,13 @@ def test_a_denial_names_its_reason_if_asked() -> None:
 def test_a_401_says_what_would_help(reason: Reason, challenge: str | None) -> None:
     """RFC 6750 section 3: no error code where no credentials came."""
     assert headers(answer(Deny(reason))).get("www-authenticate") == challenge
+
+
+def test_a_401_asks_for_a_password_where_one_would_do() -> None:
+    """Both challenges in one header (RFC 9110 section 11.6.1), so that a browser can ask."""
+    decision = Decision("d-1", Deny(Reason.NO_CREDENTIALS), 7)
+    response = CheckResponse.FromString(Encoder(basic=True).encode(decision))
+    assert headers(response)["www-authenticate"] == 'Basic realm="extauthz", charset="UTF-8", Bearer'
 
 
 def test_a_503_says_when_to_come_back() -> None:
