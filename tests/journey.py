@@ -12,7 +12,7 @@ from extauthz.policy import PolicySettings, PolicyText, Snapshot, empty, load
 from extauthz.serving import Call, CheckHandler
 from extauthz.wire import Encoder
 
-SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}))
+SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))
 
 DENY_ALL = "{apiVersion: security.example.com/v1, kind: AuthPolicy, metadata: {name: nothing}, spec: {}}"
 ALLOW_ALL = """
@@ -42,14 +42,24 @@ class Always:
 
     found: Any = None
     asked: list[Request] = field(default_factory=list)
+    connection: Identity | Deny | None = None
+    """Whom the peer's certificate proves."""
+    peers_asked: list[frozenset[str]] = field(default_factory=list)
 
-    def authenticate(self, request: Request, *, waited: bool = False) -> Identity | Deny | None:
+    def authenticate(
+        self, request: Request, *, providers: frozenset[str] | None = None, waited: bool = False
+    ) -> Identity | Deny | None:
         """Find what was given; an exception is raised."""
         self.asked.append(request)
         if isinstance(self.found, BaseException):
             raise self.found
         found: Identity | Deny | None = self.found
         return found
+
+    def peer(self, request: Request, names: frozenset[str]) -> Identity | Deny | None:
+        """Find the peer that was given, and note who was asked."""
+        self.peers_asked.append(names)
+        return self.connection
 
 
 class Watcher:

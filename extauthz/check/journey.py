@@ -31,8 +31,17 @@ class Wait(Protocol):
 class Authenticator(Protocol):
     """Who is asking. ``extauthz.identity.Authenticator`` is the real one."""
 
-    def authenticate(self, request: Request, *, waited: bool = False) -> "Identity | Deny | Wait | None":
-        """The proven caller, a refusal, None without credentials; with ``waited`` never a ``Wait``."""
+    def authenticate(
+        self, request: Request, *, providers: frozenset[str] | None = None, waited: bool = False
+    ) -> "Identity | Deny | Wait | None":
+        """The proven caller, a refusal, None without credentials; with ``waited`` never a ``Wait``.
+
+        Only credentials of ``providers`` are looked for; None: those of any.
+        """
+        ...
+
+    def peer(self, request: Request, names: frozenset[str]) -> Identity | Deny | None:
+        """Whom the connection proves to these mesh providers: a caller, why it is none of theirs, None for nobody."""
         ...
 
 
@@ -56,14 +65,14 @@ class Check:
     def decide(self, sent: AttributeContext) -> "Decision | Unsettled":
         """Judge what the proxy sent, as far as that needs no waiting."""
         snapshot = self.snapshot
-        request = canonical_request(sent, self._rules)
+        request = canonical_request(sent, self._rules, snapshot.twins)
         if isinstance(request, Deny):
             return Decision(self._new_id(), request, snapshot.generation, grpc=speaks_grpc(sent.http))
         selection = snapshot.select(request)
         if not selection:
             verdict = Deny(Reason.NO_POLICY, "no loaded policy has a target that matches")
             return Decision(self._new_id(), verdict, snapshot.generation, request, grpc=request.grpc)
-        found = self._authenticator.authenticate(request)
+        found = self._authenticator.authenticate(request, providers=selection.providers)
         if found is None or isinstance(found, Identity | Deny):
             return self._judge(snapshot, request, selection, found)
         return Unsettled(self, snapshot, request, selection, found)
@@ -77,7 +86,8 @@ class Check:
 
     def settle(self, unsettled: "Unsettled") -> Decision:
         """Judge what had to wait, by the snapshot that it began with."""
-        found = self._authenticator.authenticate(unsettled.request, waited=True)
+        providers = unsettled.selection.providers
+        found = self._authenticator.authenticate(unsettled.request, providers=providers, waited=True)
         if found is None or isinstance(found, Identity | Deny):
             return self._judge(unsettled.snapshot, unsettled.request, unsettled.selection, found)
         message = "the authenticator asked to wait twice"
@@ -89,8 +99,12 @@ class Check:
         verdict: Allow | Deny
         if isinstance(found, Deny):
             return Decision(self._new_id(), found, snapshot.generation, request, grpc=request.grpc)
-        verdict = snapshot.decide(request, selection, found)
-        return Decision(self._new_id(), verdict, snapshot.generation, request, found, request.grpc)
+        names = selection.mesh_providers
+        # The peer's certificate is a credential only where a policy says so: else nobody looks at it.
+        peer = self._authenticator.peer(request, names) if names else None
+        verdict = snapshot.decide(request, selection, found, peer)
+        caller = selection.caller(verdict, found, peer)
+        return Decision(self._new_id(), verdict, snapshot.generation, request, caller, request.grpc)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,29 @@ are joined with a comma in map mode, ``x-forwarded-*`` and ``:scheme`` are the c
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from itertools import chain
 from urllib.parse import parse_qsl
 
-from extauthz.canonical import PathRules, canonical_host, canonical_path
+from extauthz.canonical import (
+    HeaderTwins,
+    PathRules,
+    canonical_address,
+    canonical_host,
+    canonical_path,
+    folded_names,
+)
 from extauthz.model import EMPTY, AttributeContext, Deny, HttpAttributes, IPAddress, Reason, Request
 
 __all__ = ["RequestRules", "canonical_request", "speaks_grpc"]
 
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}\Z")
-_NAMES = re.compile(r"(?::?[!#$%&'*+.^_`|~0-9a-z-]+\n)*\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-_OVERRIDES = ("x-http-method-override", "x-method-override", "x-http-method")
+_OVERRIDES = frozenset({"x-http-method-override", "x-method-override", "x-http-method"})
+_MAY_NAME_METHOD = re.compile(r"method|%[4-7][0-9a-f]", re.IGNORECASE)
+"""Queries in which a field may be called ``_method``: written so, or with a letter percent-encoded."""
+_NO_TWINS = HeaderTwins(())
 _MAX_QUERY_FIELDS = 1000
 _MAX_ID = 128
 
@@ -38,11 +46,14 @@ class RequestRules:
     """0: the client is ``source.address``; N: the Nth address from the right of ``x-forwarded-for``."""
 
 
-def canonical_request(sent: AttributeContext, rules: RequestRules) -> Request | Deny:
-    """The canonical form of a request, or a denial with status 400."""
+def canonical_request(sent: AttributeContext, rules: RequestRules, twins: HeaderTwins = _NO_TWINS) -> Request | Deny:
+    """The canonical form of a request, or a denial with status 400.
+
+    ``twins`` knows the headers that policies write: a client's header that an upstream could take for one is refused.
+    """
     if sent.fault:
         return Deny(Reason.REQUEST_MALFORMED, sent.fault)
-    source_ip = _address(sent.source.address)
+    source_ip = canonical_address(sent.source.address)
     if sent.http is None:
         return Request(
             http=False,
@@ -66,6 +77,12 @@ def canonical_request(sent: AttributeContext, rules: RequestRules) -> Request | 
             websocket=False,
         )
     http = sent.http
+    folded = folded_names(http.headers)
+    if folded is None:
+        return Deny(Reason.REQUEST_MALFORMED, "a header name has a character that does not belong there")
+    twin = twins.find(http.headers, folded)
+    if twin:
+        return Deny(Reason.REQUEST_MALFORMED, f"a header's name could be taken for {twin}, which policies write")
     fault = _header_fault(http)
     if fault:
         return Deny(Reason.REQUEST_MALFORMED, fault)
@@ -75,12 +92,13 @@ def canonical_request(sent: AttributeContext, rules: RequestRules) -> Request | 
     if isinstance(target, Deny):
         return target
     path, query = target
-    host = _host(http, sent.sni if rules.sni_must_equal_host else "")
+    host = _host(http, sent.sni if rules.sni_must_equal_host else None)
     if isinstance(host, Deny):
         return host
-    if not rules.method_override and _overridden(http, query):
+    overridden = _overridden(http, folded, query)
+    if overridden and not rules.method_override:
         return Deny(Reason.REQUEST_MALFORMED, "the request asks to be served as another method")
-    headers = {name: values for name, values in http.headers.items() if not name.startswith(":")}
+    headers = {name: values for name, values in http.headers.items() if name[0] != ":"}
     return Request(
         http=True,
         id=(headers.get("x-request-id") or (http.id,))[0][:_MAX_ID],
@@ -99,7 +117,9 @@ def canonical_request(sent: AttributeContext, rules: RequestRules) -> Request | 
         sni=sent.sni,
         context=sent.context,
         grpc=speaks_grpc(http),
-        preflight=http.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers,
+        preflight=http.method == "OPTIONS"
+        and not overridden
+        and _has(headers, "origin", "access-control-request-method"),
         websocket=any("websocket" in value.lower() for value in headers.get("upgrade", ())),
     )
 
@@ -129,42 +149,43 @@ def _target(http: HttpAttributes, rules: PathRules) -> tuple[str, str] | Deny:
     return path.text, query
 
 
-def _host(http: HttpAttributes, server_name: str) -> str | Deny:
-    """The canonical host, which a Host header and a server name, if given, must equal."""
+def _host(http: HttpAttributes, server_name: str | None) -> str | Deny:
+    """The canonical host, which a Host header, if there is one, and a server name, unless None, must equal."""
     host = canonical_host(http.host)
     if host.fault:
         return Deny(Reason.HOST_INVALID, f"the host can't be used: {host.fault}")
     if any(canonical_host(value) != host for value in http.headers.get("host", ())):
         return Deny(Reason.HOST_INVALID, "the Host header and :authority differ")
-    if server_name and canonical_host(server_name) != host:
+    if server_name is not None and canonical_host(server_name) != host:
         return Deny(Reason.HOST_INVALID, "the TLS server name and the host differ")
     return host.text
 
 
 def _header_fault(http: HttpAttributes) -> str:
-    """What is wrong with the headers as a whole; empty if nothing is."""
+    """What is wrong with the values of headers; empty if nothing is."""
     headers = http.headers
-    if not _NAMES.match("\n".join((*headers, ""))):
-        return "a header name has a character that does not belong there"
-    for values in headers.values():
-        for value in values:
-            if _CONTROL.search(value):
-                return "a header value has a control character"
+    text = "".join(chain((http.scheme,), *headers.values()))
+    if not (text.isascii() and text.isprintable()) and _CONTROL.search(text):
+        return "a header value has a control character"
     for name, part in ((":method", http.method), (":path", http.path), (":authority", http.host)):
         if any(value != part for value in headers.get(name, ())):
             return f"{name} in the headers differs from the request"
     return ""
 
 
-def _overridden(http: HttpAttributes, query: str) -> bool:
+def _overridden(http: HttpAttributes, folded: Collection[str], query: str) -> bool:
     """Whether a header or query field asks the upstream to serve another method than the one that is judged."""
-    asked = [value for name in _OVERRIDES for value in http.headers.get(name, ())]
-    if "method" in query.lower() or "%" in query:
+    asked: list[str] = []
+    if not _OVERRIDES.isdisjoint(folded):
+        spelled = zip(folded, http.headers.values(), strict=True)
+        asked += [value for name, values in spelled if name in _OVERRIDES for value in values]
+    if query and _MAY_NAME_METHOD.search(query):
         try:
-            fields = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS)
+            # Some upstreams split at semicolons too, and PHP makes an underscore of a dot or a bracket.
+            fields = parse_qsl(query.replace(";", "&"), keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS)
         except ValueError:
             return True
-        asked += [value for name, value in fields if name.lower() == "_method"]
+        asked += [value for name, value in fields if name[:1] in ("_", ".", "[") and name[1:].lower() == "method"]
     return any(value.strip().upper() != http.method for value in asked)
 
 
@@ -172,19 +193,10 @@ def _client(source: IPAddress | None, headers: Mapping[str, tuple[str, ...]], ho
     """The client's address; None if the hops that are trusted did not write one."""
     if hops == 0:
         return source
-    chain = ",".join(headers.get("x-forwarded-for", ())).split(",")
-    return _address(chain[-hops].strip()) if len(chain) >= hops else None
+    written = ",".join(headers.get("x-forwarded-for", ())).rsplit(",", hops)
+    return canonical_address(written[-hops].strip()) if len(written) >= hops else None
 
 
-@lru_cache(maxsize=4096)
-def _address(text: str) -> IPAddress | None:
-    """An address as one value, however it is spelled: an IPv4-mapped IPv6 address is the IPv4 address."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address):
-        if address.scope_id:
-            return None
-        return address.ipv4_mapped or address
-    return address
+def _has(headers: Mapping[str, tuple[str, ...]], *names: str) -> bool:
+    """Whether all of these headers are there and not empty."""
+    return all(any(headers.get(name, ())) for name in names)

@@ -40,6 +40,7 @@ def compile_policy(
         targets=tuple(_target(target) for target in spec.targets),
         providers=frozenset(spec.authentication.providers),
         mesh_providers=settings.mesh_providers,
+        mesh=settings.mesh_providers.intersection(spec.authentication.providers),
         optional=spec.authentication.optional,
         preflight=spec.authentication.preflight == "allow",
         deny=tuple(compiler.rule(rule, f"deny[{index}]", deny=True) for index, rule in enumerate(spec.deny)),

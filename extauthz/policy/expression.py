@@ -70,6 +70,8 @@ NAMES: Mapping[str, Any] = {
 }
 """All that an expression may name, with its type."""
 
+_CALLER = frozenset(name for name in NAMES if name == "claims" or name.startswith("identity."))
+
 _ENVIRONMENT = cel.NewEnv(variables=dict(NAMES))
 _HEADER_TYPES = ("STRING", "DYN", "LIST<STRING>", "LIST<DYN>")
 _PLAIN_NAMES = frozenset(name for name, kind in NAMES.items() if kind in (_TEXT, _TEXTS))
@@ -101,6 +103,11 @@ class Condition:
     needs: frozenset[str]
     """The names that must be bound; perhaps some more."""
     program: Any
+
+    @property
+    def asks_for_caller(self) -> bool:
+        """Whether its value may depend on who asks."""
+        return not self.needs.isdisjoint(_CALLER)
 
     def holds(self, bound: Activation) -> bool | None:
         """The condition's value, or None if it has none: an error, which neither allows nor lets a deny pass."""

@@ -15,11 +15,13 @@ choke on it. The rooms before this one refuse such requests and claims; this is 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from extauthz.model import ANONYMOUS, Identity, Request
+from extauthz.canonical import canonical_address
+from extauthz.model import ANONYMOUS, Identity, Peer, Request
 from extauthz.policy.expression import Activation, activation
 
 __all__ = ["Facts"]
@@ -31,13 +33,12 @@ _ANONYMOUS_ROLES = frozenset({ANONYMOUS})
 class Facts:
     """A request, its caller (None: without credentials), and what follows from the two."""
 
-    __slots__ = ("_bound", "_needs", "identity", "path", "request", "roles")
+    __slots__ = ("_bound", "_needs", "identity", "request", "roles")
 
     def __init__(self, request: Request, identity: Identity | None, needs: frozenset[str], *, fold: bool) -> None:
         """Take what a decision is about; ``needs`` are the names to bind for CEL, ``fold`` ignores the path's case."""
-        self.request = request
+        self.request = replace(request, path=request.path.lower()) if fold else request
         self.identity = identity
-        self.path = request.path.lower() if fold else request.path
         if identity is None:
             self.roles = _ANONYMOUS_ROLES
         else:
@@ -94,6 +95,11 @@ def _path(request: Request, _identity: Identity | None) -> str:
     return f"{request.path}?{request.query}" if request.query else request.path
 
 
+def _address(peer: Peer) -> str:
+    """In the one spelling that address blocks are compared with, or as it was sent if it is no address."""
+    return str(canonical_address(peer.address) or peer.address)
+
+
 def _headers(request: Request, _identity: Identity | None) -> dict[str, str] | None:
     if not request.http:
         return None
@@ -133,9 +139,9 @@ _READERS: Mapping[str, Callable[[Request, Identity | None], Any]] = {
     "request.query": _query,
     "request.time": _time,
     "request.id": lambda request, _: request.id,
-    "source.address": lambda request, _: request.source.address,
+    "source.address": lambda request, _: _address(request.source),
     "source.principal": lambda request, _: request.source.principal,
-    "destination.address": lambda request, _: request.destination.address,
+    "destination.address": lambda request, _: _address(request.destination),
     "destination.principal": lambda request, _: request.destination.principal,
     "identity.subject": lambda _, identity: identity and identity.subject,
     "identity.issuer": lambda _, identity: identity and identity.issuer,

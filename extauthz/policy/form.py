@@ -5,9 +5,9 @@ all that is wrong at once. What the settings must know (providers, header names)
 them is left once a policy is compiled (``extauthz.policy.compilation``).
 
 An empty list is an error, as one reader takes it for "none" and the next for "any"; only in a not* word it can mean just
-one thing. Therefore an empty list or string in a model always means "not written". A key without value (null) is an error as
-well: ``role:`` with its role forgotten must not mean every role. Words that this version knows but does not enforce are refused: a limit that is accepted and ignored is worse
-than none.
+one thing. Therefore an empty list or string in a model always means "not written". A key without value (null) is an
+error as well: ``role:`` with its role forgotten must not mean every role. Words that this version knows but does not
+enforce are refused: a limit that is accepted and ignored is worse than none.
 """
 
 import re

@@ -89,9 +89,9 @@ class _Loader:
         if not isinstance(document.value, dict):
             yield Problem(document.where(), "a policy document must be a mapping")
             return
-        kind, version = document.value.get("kind"), document.value.get("apiVersion")
+        kind, version = document.value.get("kind", _KIND), document.value.get("apiVersion")
         wanted = f"{self._settings.group}/v1"
-        if isinstance(kind, str) and kind != _KIND:
+        if kind != _KIND:
             yield Problem(document.where(("kind",)), f"unknown kind {kind!r}", f"policy files hold only {_KIND}")
         elif isinstance(version, str) and version != wanted:
             yield Problem(document.where(("apiVersion",)), f"unknown apiVersion {version!r}", f"write {wanted}")

@@ -11,9 +11,9 @@ but whole labels, and that addresses with bits beyond their mask are refused ins
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from extauthz.canonical import canonical_host
+from extauthz.canonical import canonical_host, looks_like_spiffe, read_spiffe_pattern
 from extauthz.model import IPAddress
 
 __all__ = ["HostPattern", "Hosts", "Network", "Networks", "Principals", "read_host", "read_method", "read_network"]
@@ -24,6 +24,9 @@ Network = IPv4Network | IPv6Network
 _METHOD = re.compile(r"[!#$%&'+.^_`|~0-9A-Z-]{1,64}\Z")
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _MAX_PORT = 65535
+_MAPPED = IPv6Network("::ffff:0:0/96")
+"""The IPv4 addresses as IPv6; a canonical address is never one of them."""
+_SPIFFE = "spiffe://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Hosts:
 
 
 class Principals:
-    """A set of principals: whole strings, ``prefix*``, ``*suffix``, or ``*`` for any."""
+    """A set of principals: whole strings, ``prefix*``, ``*/suffix`` of SPIFFE IDs, or ``*`` for any."""
 
     __slots__ = ("_any", "_exact", "_prefixes", "_suffixes")
 
@@ -91,12 +94,12 @@ class Principals:
             self._any
             or principal in self._exact
             or principal.startswith(self._prefixes)
-            or principal.endswith(self._suffixes)
+            or (principal.startswith(_SPIFFE) and principal.endswith(self._suffixes))
         )
 
 
 class Networks:
-    """A set of address blocks. An IPv4 address written as IPv6 (``::ffff:10.0.0.1``) is in the blocks of both."""
+    """A set of address blocks, for canonical addresses."""
 
     __slots__ = ("_networks",)
 
@@ -106,25 +109,21 @@ class Networks:
 
     def __contains__(self, address: IPAddress | None) -> bool:
         """Whether an address is in one of the blocks; None never is."""
-        if address is None:
-            return False
-        if any(address in network for network in self._networks):
-            return True
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return mapped is not None and mapped in self
+        return address is not None and any(address in network for network in self._networks)
 
 
 def read_host(value: object) -> HostPattern:
     """Read a host pattern; letters are compared in lower case."""
-    text = _text(value).lower()
+    text = _text(value)
+    if not text.isascii():
+        raise ValueError(f"{value!r} is not ASCII: write the name as it stands in a request, as A-label (xn--...)")
+    text = text.lower()
     if text == "*":
         return HostPattern("", below=True)
     below = text.startswith("*.")
     name = text[2:] if below else text
     if "*" in name:
         raise ValueError(f"{value!r} has a '*' that is no wildcard: only '*.x' (every name below x) and '*' are")
-    if not name.isascii():
-        raise ValueError(f"{value!r} is not ASCII: write the name as it stands in a request, as A-label (xn--...)")
     canonical = canonical_host(name)
     if canonical.fault:
         raise ValueError(f"{value!r} is not a host: {canonical.fault}")
@@ -162,10 +161,20 @@ def read_port(value: object) -> int:
 
 
 def read_principal(value: object) -> str:
-    """Read a principal: compared as a whole, or with one ``*`` at its begin or end."""
+    """Read a principal: compared as a whole, or with one ``*`` at its begin or end.
+
+    Envoy tells one name of a certificate, a URI, a DNS name or the subject, and the subject holds free text. So an end is
+    always that of a SPIFFE ID, and ``*.example.com`` is refused: ``CN=x.example.com`` ends so as well.
+    """
     text = _text(value)
-    if "*" in text and text != "*" and (text.count("*") > 1 or not (text.startswith("*") or text.endswith("*"))):
-        raise ValueError(f"{text!r} has a '*' that is no wildcard: only 'prefix*', '*suffix' and '*' are")
+    if looks_like_spiffe(text) or text.startswith("*"):
+        if read_spiffe_pattern(text) is None:
+            raise ValueError(
+                f"{text!r} is no SPIFFE ID and no pattern of some: write 'spiffe://domain/path', "
+                "'spiffe://domain/ns/shop/*', '*/ns/shop/sa/web' or '*'"
+            )
+    elif "*" in text[:-1]:
+        raise ValueError(f"{text!r} has a '*' that is no wildcard: only one at the end is, or one before a slash")
     return text
 
 
@@ -175,9 +184,15 @@ def read_network(value: object) -> Network:
     if "%" in text:
         raise ValueError(f"{text!r} has a zone, which means nothing to another machine")
     try:
-        return ip_network(text)
+        read = ip_network(text)
     except ValueError:
         pass
+    else:
+        if isinstance(read, IPv6Network) and read.subnet_of(_MAPPED):
+            plain = IPv4Network((int(read.network_address) & 0xFFFFFFFF, read.prefixlen - _MAPPED.prefixlen))
+            spelled = str(plain).removesuffix("/32")
+            raise ValueError(f"{text!r} would never match: IPv4 addresses are compared as such; write {spelled!r}")
+        return read
     try:
         network = ip_network(text, strict=False)
     except ValueError:

@@ -46,6 +46,8 @@ class Policy:
     providers: frozenset[str]
     """Whose callers its rules take; empty for any provider but those of the mesh."""
     mesh_providers: frozenset[str]
+    mesh: frozenset[str]
+    """Those of ``providers`` that vouch by the peer's certificate: only they make its principal a credential here."""
     optional: bool
     preflight: bool
     deny: tuple[Rule, ...]
@@ -70,6 +72,10 @@ class Policy:
         if self.providers:
             return identity.provider in self.providers
         return identity.provider not in self.mesh_providers
+
+    def takes_peer(self, identity: Identity | None, peer: Identity) -> bool:
+        """Whether the peer's identity is the one that counts: its provider is named, and the token's is not accepted."""
+        return peer.provider in self.mesh and (identity is None or not self.accepts(identity))
 
     @property
     def needs(self) -> frozenset[str]:

@@ -1,10 +1,11 @@
 """The headers that an allowed request takes along: values from expressions, made safe to stand in a header.
 
-A value is one string or a list of strings. ``%``, ``,``, control characters and what is not ASCII are percent-encoded
-(UTF-8) in each element and the elements joined by ``,``: so the receiver splits at commas, decodes each part, and has
-exactly the list that was meant; a role named ``admin,root`` can't become two. An empty string gives an empty header, an
-empty list as well: the caller has no roles, which is something else than not having been asked. Whatever is neither
-string nor list of strings at run time, or is longer than Envoy's peers take, has no value, and then the header is removed.
+A value is one string or a list of strings. ``%``, ``,``, control characters, what is not ASCII, and a blank at either end
+(receivers strip it) are percent-encoded (UTF-8) in each element and the elements joined by ``,``: so the receiver splits
+at commas, decodes each part, and has exactly the list that was meant; a role named ``admin,root`` can't become two, nor
+``" admin"`` another one. An empty string gives an empty header, an empty list as well: the caller has no roles, which is
+something else than not having been asked. Whatever is neither string nor list of strings at run time, or is longer than
+Envoy's peers take, has no value, and then the header is removed.
 """
 
 import re
@@ -18,8 +19,8 @@ __all__ = ["ResponseHeader", "encode"]
 MAX_BYTES = 8192
 """Of one encoded value. Envoy refuses requests with more than 60 KiB of headers."""
 
-_UNSAFE = re.compile(r"[^\x20-\x24\x26-\x2b\x2d-\x7e]")
-"""All but printable ASCII without ``%`` and ``,``."""
+_UNSAFE = re.compile(r"[^\x20-\x24\x26-\x2b\x2d-\x7e]|\A | \Z")
+"""All but printable ASCII without ``%`` and ``,``, and a blank at either end."""
 
 
 @dataclass(frozen=True, slots=True)

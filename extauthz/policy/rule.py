@@ -68,7 +68,7 @@ class Operation:
     def matches(self, facts: Facts) -> bool:
         """Whether the operation that is asked for is this one. What is absent is in no set."""
         request = facts.request
-        host, port, method, path = request.host, request.destination.port, request.method, facts.path
+        host, port, method, path = request.host, request.destination.port, request.method, request.path
         if self.hosts is not None and host not in self.hosts:
             return False
         if self.ports is not None and port not in self.ports:
@@ -186,6 +186,15 @@ class Rule:
             if not holds:
                 return None
         return self.denials[Stage.MATCHED]
+
+    def could_deny(self, facts: Facts) -> bool:
+        """For a rule of ``deny``: whether it may match a caller of whom nothing is known but that there is one."""
+        if self.reach(facts) < Stage.ROLE:
+            return False
+        when = self.when
+        if when is None or when.asks_for_caller:
+            return when is not None or self.roles is not None
+        return self.roles is not None and when.holds(facts.bound) is not False
 
     def _unevaluated(self, when: Condition, facts: Facts) -> Deny:
         detail = f"`when` gave no value but the error {when.error(facts.bound)}"

@@ -66,3 +66,51 @@ def test_each_decision_has_its_own_id() -> None:
     journey.answer(b"garbage")
     first, second = journey.watcher.finished
     assert first.id != second.id
+
+
+MESH = """
+apiVersion: security.example.com/v1
+kind: AuthPolicy
+metadata: {name: workloads}
+spec:
+  targets: [{hosts: [orders.example.com]}]
+  authentication: {providers: [corporate, mesh]}
+  rules: [{role: workload}, {role: user}]
+"""
+
+
+def test_the_connection_is_asked_only_where_a_policy_names_a_mesh_provider() -> None:
+    """Everywhere else the peer's certificate is no credential, and costs nothing."""
+    authenticator = Always(None, connection=caller("workload", provider="mesh"))
+    journey = Journey(policies(MESH, ALLOW_ALL), authenticator)
+    assert journey.answer(check_request(host="other.example.com")).status.code == 0
+    assert authenticator.peers_asked == []
+    assert journey.answer(check_request()).status.code == 0
+    assert authenticator.peers_asked == [frozenset({"mesh"})]
+
+
+def test_a_decision_tells_of_the_caller_that_was_allowed() -> None:
+    """The token's, or that of the connection."""
+    peer = caller("workload", subject="spiffe://cluster.local/web", provider="mesh")
+    for found, connection, subject in (
+        (None, peer, "spiffe://cluster.local/web"),
+        (caller("user"), peer, "alice"),
+        (caller("user"), Deny(Reason.CREDENTIALS_INVALID), "alice"),
+    ):
+        journey = Journey(policies(MESH), Always(found, connection=connection))
+        response = journey.answer(check_request())
+        assert response.status.code == 0
+        assert response.dynamic_metadata.fields["subject"].string_value == subject
+
+
+def test_a_refused_peer_is_a_denial_with_its_reason_where_there_is_no_token() -> None:
+    """T50: and a refused token is final, whoever is connected."""
+    peer = caller("workload", provider="mesh")
+    for found, connection, reason in (
+        (None, Deny(Reason.CREDENTIALS_INVALID, provider="mesh"), "credentials-invalid"),
+        (None, None, "no-credentials"),
+        (Deny(Reason.TOKEN_EXPIRED), peer, "token-expired"),
+    ):
+        response = Journey(policies(MESH), Always(found, connection=connection)).answer(check_request())
+        assert_denies(response)
+        assert reason_of(response) == reason

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from extauthz.canonical import HeaderTwins
 from extauthz.check import RequestRules, canonical_request
 from extauthz.model import AttributeContext, Deny, HttpAttributes, Peer, Reason, Request
 
@@ -93,7 +94,13 @@ def test_control_characters_in_headers_are_refused(send: Send, value: str) -> No
     assert refused(send({"x-tenant": value})) is Reason.REQUEST_MALFORMED
 
 
-@pytest.mark.parametrize("name", ["x tenant", "", "x\x00", "X-Upper", "x:y", "x\n"])
+@pytest.mark.parametrize("scheme", ["https\0x", "https\r\nx", "\ud800"])
+def test_control_characters_in_the_scheme_are_refused(send: Send, scheme: str) -> None:
+    """The client writes it, and conditions can ask for it."""
+    assert refused(send(scheme=scheme)) is Reason.REQUEST_MALFORMED
+
+
+@pytest.mark.parametrize("name", ["x tenant", "", "x\x00", "X-Upper", "x:y", "x\n", "x\ny", "\u212a"])
 def test_odd_header_names_are_refused(send: Send, name: str) -> None:
     """A name is a lower-case token."""
     assert refused(send({name: "v"})) is Reason.REQUEST_MALFORMED
@@ -116,6 +123,34 @@ def test_method_overrides_are_refused(send: Send, header: str) -> None:
 def test_method_overrides_in_the_query_are_refused(send: Send, query: str) -> None:
     """However the field's name is spelled."""
     assert refused(send(path=f"/orders?{query}")) is Reason.REQUEST_MALFORMED
+
+
+@pytest.mark.parametrize("name", ["x_http_method_override", "x.http.method.override", "x-http_method"])
+def test_method_overrides_are_refused_in_every_spelling_that_an_upstream_folds(send: Send, name: str) -> None:
+    """CGI and WSGI read X_HTTP_METHOD_OVERRIDE as they read X-HTTP-Method-Override."""
+    assert refused(send({name: "DELETE"})) is Reason.REQUEST_MALFORMED
+
+
+@pytest.mark.parametrize("query", ["a=1;_method=DELETE", ".method=DELETE", "%5Bmethod=DELETE", "a=%&_method=DELETE"])
+def test_method_overrides_hide_behind_no_other_reading_of_a_query(send: Send, query: str) -> None:
+    """Some split at semicolons, PHP makes an underscore of a dot and of a bracket, and a broken escape ends nothing."""
+    assert refused(send(path=f"/orders?{query}")) is Reason.REQUEST_MALFORMED
+
+
+@pytest.mark.parametrize("query", ["next=/a%3F_method%3DDELETE", "method=DELETE", "q=%C3%A9%20x", "_methods=a;b"])
+def test_other_fields_are_no_method_override(send: Send, query: str) -> None:
+    """Only the field's own name counts."""
+    assert accepted(send(path=f"/orders?{query}")).query == query
+
+
+def test_a_twin_of_a_header_that_policies_write_is_refused(send: Send) -> None:
+    """``x_auth_user`` would reach the upstream beside our ``x-auth-user``, and many read the two as one (I5)."""
+    twins = HeaderTwins(["x-auth-user"])
+    forged = canonical_request(send({"x_auth_user": "root"}), RequestRules(), twins)
+    assert isinstance(forged, Deny)
+    assert forged.reason is Reason.REQUEST_MALFORMED
+    assert "x-auth-user" in forged.detail
+    assert isinstance(canonical_request(send({"x-auth-user": "root", "x_other": "a"}), RequestRules(), twins), Request)
 
 
 def test_connect_has_no_path(send: Send) -> None:
@@ -141,8 +176,13 @@ def test_the_server_name_of_tls_may_have_to_equal_the_host(send: Send) -> None:
     rules = RequestRules(sni_must_equal_host=True)
     assert refused(send(sni="other.example.com"), rules) is Reason.HOST_INVALID
     accepted(send(sni="orders.example.com"), rules)
-    accepted(send(sni=""), rules)
+    accepted(send(sni="", tcp=True), rules)
     accepted(send(sni="other.example.com"))
+
+
+def test_a_connection_without_server_name_is_not_the_host_that_it_asks_for(send: Send) -> None:
+    """Leaving SNI out would reach every host by way of the default filter chain; what is unknown is denied."""
+    assert refused(send(sni=""), RequestRules(sni_must_equal_host=True)) is Reason.HOST_INVALID
 
 
 @pytest.mark.parametrize(
@@ -165,6 +205,15 @@ def test_a_true_preflight_has_three_signs(send: Send) -> None:
     assert accepted(send(headers, method="OPTIONS")).preflight
     assert not accepted(send({"origin": "https://app.example.com"}, method="OPTIONS")).preflight
     assert not accepted(send(headers, method="GET")).preflight
+    for name in headers:
+        assert not accepted(send(headers | {name: ""}, method="OPTIONS")).preflight
+
+
+def test_a_preflight_asks_for_no_other_method(send: Send) -> None:
+    """Browsers send none; where overrides are accepted, one would carry a DELETE past authentication."""
+    headers = {"origin": "https://app.example.com", "access-control-request-method": "PUT"}
+    forged = send(headers | {"x-http-method-override": "DELETE"}, method="OPTIONS")
+    assert not accepted(forged, RequestRules(method_override=True)).preflight
 
 
 def test_websocket_upgrades_are_seen_in_both_http_versions(send: Send) -> None:
@@ -187,7 +236,7 @@ class TestClientAddress:
         )
         assert request.client_ip == (ip_address(client) if client else None)
 
-    @pytest.mark.parametrize("chain", ["", "unknown", "1.2.3.4:80", "fe80::1%eth0", "1.2.3.4,"])
+    @pytest.mark.parametrize("chain", ["", "unknown", "1.2.3.4:80", "fe80::1%eth0", "1.2.3.4,", "1" * 9999])
     def test_a_malformed_hop_gives_no_address(self, send: Send, chain: str) -> None:
         """Nothing is repaired."""
         assert accepted(send({"x-forwarded-for": chain}), RequestRules(trusted_hops=1)).client_ip is None

@@ -1,5 +1,6 @@
 """Whatever is thrown at the handler: no exception out of it, and no allow that the policy does not give (I1, I2, I4)."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from extauthz.canonical import canonical_host
+from extauthz.check import RequestRules
 from extauthz.model import Deny, Reason
 from tests.journey import (
     ALLOW_ALL,
@@ -152,3 +154,72 @@ metadata: {name: users}
 spec: {rules: [{role: user}]}
 """
     assert_denies(Journey(policies(users), Always(caller(*roles))).answer(check_request()))
+
+
+CURIOUS = """
+apiVersion: security.example.com/v1
+kind: AuthPolicy
+metadata: {name: curious}
+spec:
+  authentication: {optional: true}
+  deny:
+  - when: '"debug" in request.query || request.headers.exists(name, name == "x-debug")'
+  rules:
+  - role: anonymous
+    to: [{paths: ["/{a}/**", "/{a}/{b}/{c}/d"]}]
+  response:
+    headers: {x-auth-host: request.host}
+"""
+LARGE = 200_000
+
+
+def flood(names: int, *, same: bool = False) -> bytes:
+    check = CheckRequest.FromString(check_request(path="/a/b"))
+    for number in range(names):
+        check.attributes.request.http.header_map.headers.add(key="a" if same else f"a{number}")
+    return check.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        flood(LARGE // 10),
+        flood(LARGE // 5, same=True),
+        check_request(path="/a?" + "b=%41&" * (LARGE // 6)),
+        check_request(path="/a?" + "&" * LARGE + "_method"),
+        check_request(path="/a?b=" + "%41" * (LARGE // 3)),
+        check_request(path="/a" + "/b" * (LARGE // 2)),
+        check_request(path="/a" + "/../b" * (LARGE // 5)),
+        check_request(path="/a/" + "%20" * (LARGE // 3)),
+        check_request(path="/a", host="a." * (LARGE // 2)),
+        check_request(path="/a", host="1." * 126 + "1"),
+        check_request(path="/a", headers={"cookie": "a=b; " * (LARGE // 5)}),
+        check_request(path="/a", headers={"x-forwarded-for": "," * LARGE}),
+        check_request(path="/a", headers={"content-type": "application/grpc" * (LARGE // 16)}),
+        check_request(path="/a", headers={"upgrade": "websocket," * (LARGE // 10), "_" * LARGE: ""}),
+    ],
+    ids=range(14),
+)
+def test_the_largest_messages_are_answered_in_time(message: bytes) -> None:
+    """No part of a request costs more than in proportion to its size (I7): nobody else waits for a hostile one."""
+    journey = Journey(policies(CURIOUS), rules=RequestRules(trusted_hops=1))
+    started = time.perf_counter()
+    journey.answer(message)
+    assert time.perf_counter() - started < 0.3
+    assert [decision.verdict.reason for decision in journey.watcher.finished] != [Reason.INTERNAL_ERROR]
+
+
+@pytest.mark.parametrize("name", ["x_auth_subject", "X_AUTH_SUBJECT", "x.auth.subject", "x-auth_subject"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_no_other_spelling_of_our_header_gets_through(name: str, raw: bool) -> None:
+    """The upstream of a plain Envoy would read it beside ours, or instead of it (I5)."""
+    check = CheckRequest.FromString(check_request(path="/public", host="public.example.com"))
+    http = check.attributes.request.http
+    assert Journey(policies(NARROW)).answer(check.SerializeToString()).status.code == 0
+    if raw:
+        http.header_map.headers.add(key=name, raw_value=b"root")
+    else:
+        http.headers[name] = "root"
+    response = Journey(policies(NARROW)).answer(check.SerializeToString())
+    assert_denies(response)
+    assert reason_of(response) == "request-malformed"

@@ -95,6 +95,7 @@ def test_each_declared_name_has_a_value_to_bind() -> None:
     ("source", "offset", "message", "hint"),
     [
         ("request.foo == 1", 7, "unknown name 'request.foo'", "request.method"),
+        ("request.body == 'x'", 7, "unknown name 'request.body'", "request.method"),
         ("identity.subjet == 'x'", 8, "unknown name 'identity.subjet'", "identity.subject"),
         ("request == 1", 0, "unknown name 'request'", "request.method"),
         ("claim.x == 1", 5, "unknown name 'claim.x'", "did you mean 'claims'?"),
@@ -206,6 +207,13 @@ def test_what_is_absent_has_no_value(source: str, make_request: MakeRequest) -> 
     """Neither a comparison with the empty string nor a negative one holds by emptiness."""
     request = make_request(headers={"x-user": ("",)}, time=0.0, path="", method="CONNECT", source=Peer("10.1.2.3"))
     assert holds(source, request, None) is None
+
+
+def test_addresses_are_compared_in_one_spelling(make_request: MakeRequest) -> None:
+    """A listener for both families tells IPv4 peers as IPv6; a deny by address means them all the same."""
+    request = make_request(source=Peer("::ffff:10.1.2.3", 1), destination=Peer("::FFFF:10.9.9.9", 2))
+    assert holds('source.address == "10.1.2.3" && destination.address == "10.9.9.9"', request, None) is True
+    assert holds('source.address == "@odd"', make_request(source=Peer("@odd", 1)), None) is True
 
 
 def test_a_caller_without_credentials_can_be_asked_for(make_request: MakeRequest) -> None:

@@ -186,6 +186,10 @@ def test_wide_header_lists_never_reach_the_headers_that_frame_a_message(settings
     [
         ("- 1\n", "a.yaml:1:1: a policy document must be a mapping"),
         ("kind: ConfigMap\nspec: {nonsense: 1}\n", "a.yaml:1:7: unknown kind 'ConfigMap'"),
+        (HEAD.replace("AuthPolicy", "") + "spec: {}\n", "a.yaml:2:"),
+        (HEAD.replace("AuthPolicy", "[AuthPolicy]") + "spec: {}\n", "a.yaml:2:7: unknown kind"),
+        (HEAD.replace("AuthPolicy", "7") + "spec: {}\n", "a.yaml:2:7: unknown kind"),
+        (HEAD.replace("security.example.com/v1", "[x]") + "spec: {}\n", "apiVersion must be a string"),
         (HEAD.replace("/v1", "/v2") + "spec: {}\n", "a.yaml:1:13: unknown apiVersion 'security.example.com/v2'"),
         (HEAD, "'spec' is required"),
         (HEAD.replace("name: p", "name: Orders") + "spec: {}\n", "'Orders' is no object name"),

@@ -224,6 +224,9 @@ def test_case_insensitive_paths_cover_other_spellings(
     assert isinstance(decide(spec, request, caller, settings), Allow)
     upper = {"rules": [{"to": [{"paths": ["/Admin/{Id}"]}]}]}
     assert isinstance(decide(upper, request, caller, folded), Allow)
+    for name in ("request.url_path", "request.path"):
+        condition = {"deny": [{"when": f"{name}.startsWith('/admin')"}], "rules": [{}]}
+        assert isinstance(decide(condition, request, caller, folded), Deny)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from extauthz.model import Allow, Deny, Identity, Peer, Reason, Request
-from extauthz.policy import Snapshot
+from extauthz.policy import PolicySettings, Snapshot
 
+Shown = Identity | Deny | None
+"""What the connection proves: a mesh identity, why it is none, nobody."""
 LoadSpecs = Callable[..., Snapshot]
 MakeRequest = Callable[..., Request]
 MakeIdentity = Callable[..., Identity]
@@ -106,37 +108,58 @@ def naive_covers(spec: Mapping[str, Any], request: Request) -> bool:
     )
 
 
-def naive_accepts(spec: Mapping[str, Any], identity: Identity | None) -> bool:
+MESHES = {"mesh", "other-mesh"}
+
+
+def naive_names_mesh(spec: Mapping[str, Any]) -> set[str]:
+    return MESHES & set(spec.get("authentication", {}).get("providers", ()))
+
+
+def naive_caller(spec: Mapping[str, Any], identity: Identity | None, peer: Shown) -> Identity | str | None:
+    """Whom the rules of a policy count for; None is anonymous."""
     authentication = spec.get("authentication", {})
-    if identity is None:
-        return bool(authentication.get("optional", False))
-    return identity.provider in authentication.get("providers", {"corporate", "partner"})
+    if identity is not None and identity.provider in authentication.get("providers", {"corporate", "partner"}):
+        return identity
+    if isinstance(peer, Identity) and peer.provider in naive_names_mesh(spec):
+        return peer
+    shown_nothing = identity is None and (peer is None or not naive_names_mesh(spec))
+    return None if shown_nothing and authentication.get("optional", False) else "nobody"
 
 
-def naive_denies(spec: Mapping[str, Any], request: Request, identity: Identity | None) -> bool:
-    return any(
-        naive_request(rule, request, deny=True)
-        and naive_roles(rule, identity, deny=True)
-        and naive_when(rule) is not False
-        for rule in spec.get("deny", ())
-    )
+def naive_denies(spec: Mapping[str, Any], request: Request, identity: Identity | None, peer: Shown) -> bool:
+    known = peer if isinstance(peer, Identity) and peer.provider in naive_names_mesh(spec) else None
+    callers: list[Identity | None] = [caller for caller in (identity, known) if caller is not None]
+    unknown = isinstance(peer, Deny) and peer.reason is not Reason.ISSUER_UNKNOWN and naive_names_mesh(spec)
+    for rule in spec.get("deny", ()):
+        if not naive_request(rule, request, deny=True) or naive_when(rule) is False:
+            continue
+        if any(naive_roles(rule, caller, deny=True) for caller in callers or [None]):
+            return True
+        if unknown and ("roles" in rule or "claims" in rule.get("when", "")):
+            return True
+    return False
 
 
-def naive(specs: Mapping[str, Any], request: Request, identity: Identity | None) -> str:
+def naive(specs: Mapping[str, Any], request: Request, identity: Identity | None, peer: Shown = None) -> str:
     """'allow', '401' or 'deny'."""
     selected = [spec for spec in specs.values() if naive_covers(spec, request)]
-    if not selected or any(naive_denies(spec, request, identity) for spec in selected):
+    if not selected or any(naive_denies(spec, request, identity, peer) for spec in selected):
         return "deny"
     if request.preflight and any(spec.get("authentication", {}).get("preflight") == "allow" for spec in selected):
         return "allow"
+    if identity is None and isinstance(peer, Deny) and any(naive_names_mesh(spec) for spec in selected):
+        return "deny"
     could_help = False
     for spec in selected:
+        caller = naive_caller(spec, identity, peer)
         for rule in spec.get("rules", ()):
             if not naive_request(rule, request, deny=False):
                 continue
-            if naive_accepts(spec, identity) and naive_roles(rule, identity, deny=False) and naive_when(rule) is True:
+            counts = not isinstance(caller, str) and naive_roles(rule, caller, deny=False)
+            if counts and naive_when(rule) is True:
                 return "allow"
-            could_help = could_help or {*rule.get("roles", ()), rule.get("role")} - {None} != {"anonymous"}
+            asks = {*rule.get("roles", ()), rule.get("role")} - {None} != {"anonymous"}
+            could_help = could_help or (asks and not (peer is not None and naive_names_mesh(spec)))
     return "401" if identity is None and could_help else "deny"
 
 
@@ -154,6 +177,11 @@ FROM: Mapping[str, list[Any]] = {
     "ipBlocks": ["10.0.0.0/8", "192.0.2.1"],
     "remoteIpBlocks": ["203.0.113.0/24", "10.0.0.0/8"],
 }
+
+
+STRANGER = Deny(Reason.ISSUER_UNKNOWN, provider="mesh")
+UNREADABLE = Deny(Reason.CREDENTIALS_INVALID, "the header is malformed", provider="mesh")
+MESH_SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset(MESHES))
 
 
 class Draw:
@@ -241,14 +269,28 @@ class Draw:
         provider = self.random.choice(["corporate", "corporate", "partner", "mesh"])
         return self.make_identity(*self.some(["user", "admin", "other"]), provider=provider)
 
+    def peer(self) -> Shown:
+        return self.random.choice([None, STRANGER, UNREADABLE, self.known_peer(), self.known_peer()])
+
+    def known_peer(self) -> Identity:
+        provider = self.random.choice(["mesh", "mesh", "other-mesh"])
+        roles = self.some(["user", "admin", "other"])
+        return self.make_identity(*roles, subject="spiffe://a/b", provider=provider, claims={})
+
 
 @pytest.fixture
 def draw(seed: int, make_request: MakeRequest, make_identity: MakeIdentity) -> Draw:
     return Draw(seed, make_request, make_identity)
 
 
-def decide(snapshot: Snapshot, request: Request, identity: Identity | None) -> Allow | Deny:
-    return snapshot.decide(request, snapshot.select(request), identity)
+def decide(snapshot: Snapshot, request: Request, identity: Identity | None, peer: Shown = None) -> Allow | Deny:
+    return snapshot.decide(request, snapshot.select(request), identity, peer)
+
+
+def answer_of(verdict: Allow | Deny) -> str:
+    if isinstance(verdict, Allow):
+        return "allow"
+    return "401" if verdict.reason is Reason.NO_CREDENTIALS else "deny"
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -260,11 +302,7 @@ def test_every_decision_is_that_of_a_naive_reading(draw: Draw, load_specs: LoadS
         snapshot = load_specs(specs)
         for _ in range(15):
             request, identity = draw.request(), draw.caller()
-            verdict = decide(snapshot, request, identity)
-            if isinstance(verdict, Allow):
-                answer = "allow"
-            else:
-                answer = "401" if verdict.reason is Reason.NO_CREDENTIALS else "deny"
+            answer = answer_of(decide(snapshot, request, identity))
             assert answer == naive(specs, request, identity), (specs, request, identity)
             answers[answer] += 1
     assert min(answers["allow"], answers["401"], answers["deny"]) >= 20, answers
@@ -317,3 +355,109 @@ def test_no_header_changes_the_verdict_of_policies_without_conditions(draw: Draw
                 scheme="gopher",
             )
             assert decide(snapshot, request, identity) == decide(snapshot, spoofed, identity)
+
+
+SET = {"x-auth-subject": "identity.subject", "x-auth-roles": "identity.roles", "x-auth-tenant": "claims.tenant"}
+REMOVED = ["x-auth-internal", "authorization"]
+
+
+@pytest.mark.parametrize("seed", range(400, 405))
+def test_no_caller_smuggles_a_header_of_ours_past_an_allow(draw: Draw, load_specs: LoadSpecs) -> None:
+    """I5 for every mixture of policies, callers, preflights and tunnels: what any policy sets is set or removed, what a
+    policy that covers the request removes is removed, and no name is both.
+    """
+    allows = 0
+    for _ in range(20):
+        specs = draw.specs()
+        for spec in specs.values():
+            set_headers = draw.random.sample(list(SET), draw.random.randint(0, 2))
+            removed = draw.random.sample(REMOVED, draw.random.randint(0, 1))
+            response = {"headers": {name: SET[name] for name in set_headers}, "removeHeaders": removed}
+            spec["response"] = {key: value for key, value in response.items() if value}
+        snapshot = load_specs(specs)
+        for _ in range(20):
+            request, identity = draw.request(), draw.caller()
+            verdict = decide(snapshot, request, identity)
+            if not isinstance(verdict, Allow):
+                continue
+            allows += 1
+            kept, removed_names = {name for name, _ in verdict.set_headers}, set(verdict.remove_headers)
+            assert not kept & removed_names
+            assert kept | removed_names >= set(snapshot.owned_headers)
+            covering = [spec["response"] for spec in specs.values() if naive_covers(spec, request)]
+            assert removed_names >= {name for response in covering for name in response.get("removeHeaders", ())}
+            assert not (request.preflight and identity is None and kept)
+    assert allows >= 20
+
+
+def with_meshes(draw: Draw, specs: dict[str, Any]) -> dict[str, Any]:
+    """The policies, most of which name mesh providers and have denials."""
+    for spec in specs.values():
+        authentication = spec.setdefault("authentication", {})
+        if draw.chance(0.7):
+            authentication["providers"] = draw.some(["corporate", "partner", "mesh", "other-mesh"], 3)
+        if draw.chance(0.4):
+            spec["deny"] = [draw.rule() | {"to": [draw.entry(TO)]}]
+        if not authentication:
+            del spec["authentication"]
+    return specs
+
+
+@pytest.mark.parametrize("seed", range(400, 410))
+def test_with_mesh_identities_too_every_decision_is_that_of_a_naive_reading(draw: Draw, load_specs: LoadSpecs) -> None:
+    """Token, peer, both or neither: each policy counts the caller that it should, and denials count them all."""
+    answers: Counter[str] = Counter()
+    for _ in range(30):
+        specs = with_meshes(draw, draw.specs())
+        snapshot = load_specs(specs, MESH_SETTINGS)
+        for _ in range(15):
+            request, identity, peer = draw.request(), draw.caller(), draw.peer()
+            answer = answer_of(decide(snapshot, request, identity, peer))
+            assert answer == naive(specs, request, identity, peer), (specs, request, identity, peer)
+            answers[answer] += 1
+    assert min(answers["allow"], answers["401"], answers["deny"]) >= 15, answers
+
+
+@pytest.mark.parametrize("seed", range(500, 505))
+def test_naming_a_mesh_provider_changes_nothing_for_connections_that_prove_nobody(
+    draw: Draw, load_specs: LoadSpecs
+) -> None:
+    """Whoever comes without a principal is judged as before; whoever is not named is not asked."""
+    for _ in range(15):
+        specs = draw.specs()
+        for spec in specs.values():
+            spec.setdefault("authentication", {})["providers"] = draw.some(["corporate", "partner"])
+        before = load_specs(specs, MESH_SETTINGS)
+        request = draw.request()
+        assert before.select(request).mesh_providers == frozenset()
+        for spec in specs.values():
+            spec["authentication"]["providers"] = [*spec["authentication"]["providers"], "mesh"]
+        after = load_specs(specs, MESH_SETTINGS)
+        for _ in range(15):
+            request, identity = draw.request(), draw.caller()
+            if identity is None or identity.provider != "mesh":
+                one, other = decide(before, request, identity), decide(after, request, identity)
+                assert (type(one), one.reason, one.policy, one.rule) == (
+                    type(other),
+                    other.reason,
+                    other.policy,
+                    other.rule,
+                )
+                # And where nobody named a mesh provider, the peer is not even looked at.
+                assert decide(before, request, identity, draw.peer()) == one
+
+
+@pytest.mark.parametrize("seed", range(600, 605))
+def test_a_peer_never_stands_in_the_way_of_a_token_but_by_a_deny(draw: Draw, load_specs: LoadSpecs) -> None:
+    """Somebody else's principal changes nothing beside a token, and what can't be read opens nothing that any peer
+    could not open.
+    """
+    for _ in range(15):
+        snapshot = load_specs(with_meshes(draw, draw.specs()), MESH_SETTINGS)
+        for _ in range(15):
+            request, identity = draw.request(), draw.caller()
+            if identity is not None and identity.provider not in MESHES:
+                assert decide(snapshot, request, identity, STRANGER) == decide(snapshot, request, identity)
+                if isinstance(decide(snapshot, request, identity, UNREADABLE), Allow):
+                    for _ in range(3):
+                        assert isinstance(decide(snapshot, request, identity, draw.known_peer()), Allow)

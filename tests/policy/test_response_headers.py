@@ -82,6 +82,10 @@ def test_an_expression_that_can_be_no_header_is_refused(source: str) -> None:
         ("100%", "100%25"),
         ("a\r\nx-evil: 1", "a%0D%0Ax-evil: 1"),
         ("\x7f\t", "%7F%09"),
+        (" admin", "%20admin"),
+        ("admin  ", "admin %20"),
+        (" ", "%20"),
+        (["user", " admin"], "user,%20admin"),
         ("Zoë", "Zo%C3%AB"),
         ("😀", "%F0%9F%98%80"),
         (["a,b", "c"], "a%2Cb,c"),
@@ -100,14 +104,16 @@ def test_the_receiver_gets_back_exactly_the_list_that_was_meant(values: list[str
     """Splitting at commas and decoding is the inverse, and a header never holds anything but printable ASCII."""
     encoded = encode(values)
     assert encoded is not None
-    assert [unquote(part) for part in encoded.split(",")] == values
+    assert [unquote(part.strip()) for part in encoded.split(",")] == values
     assert all(" " <= char <= "~" for char in encoded)
 
 
 def test_every_owned_header_is_set_or_removed_on_each_allow(
     load_specs: Callable[..., Snapshot], make_request: MakeRequest, make_identity: MakeIdentity
 ) -> None:
-    """I5: also the headers of policies that do not cover the request or do not accept the caller."""
+    """I5: also the headers of policies that do not cover the request or do not accept the caller. What a policy removes
+    goes from each request that it covers.
+    """
     snapshot = load_specs(
         {
             "a": {"rules": [{}], "response": {"headers": {"x-auth-a": "identity.subject"}}},
@@ -122,7 +128,28 @@ def test_every_owned_header_is_set_or_removed_on_each_allow(
     assert snapshot.owned_headers == ("x-auth-a", "x-auth-b", "x-auth-c", "x-auth-d")
     request = make_request()
     verdict = snapshot.decide(request, snapshot.select(request), make_identity())
-    assert headers_of(verdict) == ({"x-auth-a": "alice"}, ("authorization", "x-auth-b", "x-auth-c", "x-auth-d"))
+    removed = ("authorization", "cookie", "x-auth-b", "x-auth-c", "x-auth-d")
+    assert headers_of(verdict) == ({"x-auth-a": "alice"}, removed)
+
+
+@pytest.mark.parametrize("caller", [None, "corporate", "partner"])
+def test_what_a_policy_removes_is_removed_whoever_asks(
+    load_specs: Callable[..., Snapshot], make_request: MakeRequest, make_identity: MakeIdentity, caller: str | None
+) -> None:
+    """A caller whom only another policy accepts does not keep the header that this one takes away."""
+    snapshot = load_specs(
+        {
+            "open": {"authentication": {"optional": True}, "rules": [{"roles": ["anonymous", "user"]}]},
+            "strict": {
+                "authentication": {"providers": ["partner"]},
+                "response": {"removeHeaders": ["x-auth-internal"]},
+            },
+        }
+    )
+    request = make_request(headers={"x-auth-internal": ("1",)})
+    identity = None if caller is None else make_identity("user", provider=caller)
+    verdict = snapshot.decide(request, snapshot.select(request), identity)
+    assert headers_of(verdict) == ({}, ("x-auth-internal",))
 
 
 def test_policies_that_share_a_header_set_it_once(
