@@ -1,5 +1,5 @@
-"""Outbound HTTP: one guarded client for keys and discovery."""
+"""Outbound HTTP: one guarded client for keys, discovery and introspection."""
 
-from extauthz.fetch.fetcher import Answer, HttpFetcher, Reach
+from extauthz.fetch.fetcher import Answer, FormAnswer, HttpFetcher, Reach
 
-__all__ = ["Answer", "HttpFetcher", "Reach"]
+__all__ = ["Answer", "FormAnswer", "HttpFetcher", "Reach"]

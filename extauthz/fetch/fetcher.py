@@ -1,4 +1,4 @@
-"""One guarded way out: documents fetched over HTTP for the keys and metadata of providers.
+"""One guarded way out: documents fetched over HTTP for the keys and metadata of providers, and forms that ask about tokens.
 
 Whatever the other side does costs a bounded time and a bounded size, and no answer of it leads anywhere that the operator
 did not name:
@@ -6,62 +6,45 @@ did not name:
 - HTTPS with verification, unless plain HTTP was allowed for the provider;
 - the name is resolved once and the connection goes to an address that was judged (``extauthz.fetch.addresses``), while
   TLS and ``Host`` keep the name;
-- redirects are followed within the same host and port only (or from HTTP up to HTTPS there), three at most;
+- redirects are followed within the same host and port only (or from HTTP up to HTTPS there), three at most; a form, which
+  may hold credentials, follows none;
 - 1 MiB, 5 seconds in all, no compression, no cookies, no proxies or credentials from the environment.
 
-Each fetch has a connection of its own. Fetches are minutes apart, so a pool would hold nothing but stale connections, and
-could hand a connection that was checked for one name to another name at the same address.
+Each has a connection of its own. Fetches are minutes apart, so a pool would hold nothing but stale connections, and could
+hand a connection that was checked for one name to another name at the same address. For forms, which come once a token and
+minute, that costs a handshake each time; what it buys is that nothing is ever sent on a connection that may have died.
 """
 
 import asyncio
-import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TypeVar
+from urllib.parse import urlencode
 
 import httpx2
 
 from extauthz.errors import UpstreamError
 from extauthz.fetch.addresses import allowed_addresses, resolve
+from extauthz.fetch.exchange import exchange, fault_of, read_body
+from extauthz.fetch.targets import PORTS, Reach, Target, checked_target
 
-__all__ = ["Answer", "HttpFetcher", "Reach"]
+__all__ = ["Answer", "FormAnswer", "HttpFetcher", "Reach"]
 
-MAX_BODY = 1 << 20
+_T = TypeVar("_T")
+
 DEADLINE = 5.0
 MAX_REDIRECTS = 3
 
 _CONNECT_TIMEOUT = 2.0
 """Seconds for one address, so that a dead one leaves time for the next."""
 _MAX_TOKEN_SIZE = 16_384
-_PORTS = {"https": 443, "http": 80}
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For plain HTTP, where none is used: without one, httpx2 makes one for each connection, in a millisecond. It trusts nobody."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-class Reach(Protocol):
-    """How a URL may be reached. ``extauthz.identity.FetchSettings`` is one."""
-
-    @property
-    def ca_file(self) -> str | None:
-        """PEM certificates instead of the system's trust store."""
-        ...
-
-    @property
-    def token_file(self) -> str | None:
-        """A file with a bearer token for the first URL's origin."""
-        ...
-
-    @property
-    def allow_private_addresses(self) -> bool:
-        """Private and loopback addresses may be dialled."""
-        ...
-
-    @property
-    def allow_http(self) -> bool:
-        """Plain HTTP may be spoken."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +57,13 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """A URL that was checked, and what names it in errors: never its path or query, which may hold secrets."""
+class FormAnswer:
+    """What a form was answered with."""
 
-    url: httpx2.URL
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def name(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+    status: int
+    media_type: str
+    """In lower case, without parameters."""
+    body: bytes
 
 
 class HttpFetcher:
@@ -95,6 +73,7 @@ class HttpFetcher:
         """Set the seconds that one fetch may take in all."""
         self._deadline = deadline
         self._contexts: dict[str | None, tuple[tuple[int, ...], ssl.SSLContext]] = {}
+        self._lookups: dict[tuple[str, int], asyncio.Task[list[IPv4Address | IPv6Address]]] = {}
 
     async def get(self, url: str, settings: Reach) -> Answer:
         """The document at a URL.
@@ -102,14 +81,34 @@ class HttpFetcher:
         Raises:
             UpstreamError: It could not be had. The text names the host and the fault, never a path, query or token.
         """
-        target = _checked(url, settings)
+        target = checked_target(url, settings)
         try:
             async with asyncio.timeout(self._deadline):
                 return await self._follow(target, settings)
         except TimeoutError:
             raise UpstreamError(f"{target.name}: no answer within {self._deadline:g} s") from None
 
-    async def _follow(self, target: _Target, settings: Reach) -> Answer:
+    async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str], settings: Reach) -> FormAnswer:
+        """What a server answers to a form, whatever the status. The form and the headers may hold credentials: they go
+        to the origin of the URL alone, no redirect is followed, and ``token_file`` is not sent.
+
+        Raises:
+            UpstreamError: There was no answer. The text names the host and the fault, and nothing that was sent.
+        """
+        target = checked_target(url, settings)
+        sent = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded", **headers}
+
+        async def read(response: httpx2.Response) -> FormAnswer:
+            media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            return FormAnswer(response.status_code, media_type, await read_body(response, target.name))
+
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._send(target, settings, sent, read, form=urlencode(form).encode())
+        except TimeoutError:
+            raise UpstreamError(f"{target.name}: no answer within {self._deadline:g} s") from None
+
+    async def _follow(self, target: Target, settings: Reach) -> Answer:
         """Get a URL and what it redirects to."""
         for _ in range(MAX_REDIRECTS + 1):
             found = await self._request(target, settings)
@@ -118,31 +117,52 @@ class HttpFetcher:
             target = found
         raise UpstreamError(f"{target.name}: more than {MAX_REDIRECTS} redirects")
 
-    async def _request(self, target: _Target, settings: Reach) -> "Answer | _Target":
+    async def _request(self, target: Target, settings: Reach) -> Answer | Target:
         """Get one URL: the document, or where it redirects to."""
         headers = {
-            "host": target.name,
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "extauthz",
-            "connection": "close",
+            # Kubernetes' API server answers 406 for its key set unless the second one is named (RFC 7517 section 8.5.2).
+            "accept": "application/json, application/jwk-set+json",
         }
         if settings.token_file is not None:
             headers["authorization"] = await self._authorization(target, settings.token_file)
-        verify = await asyncio.to_thread(self._context, settings.ca_file) if target.scheme == "https" else False
-        fault = ""
-        for address in await _dialled(target, settings):
+
+        async def read(response: httpx2.Response) -> Answer | Target:
+            return await _read(response, target, settings)
+
+        return await self._send(target, settings, headers, read)
+
+    async def _send(
+        self,
+        target: Target,
+        settings: Reach,
+        headers: Mapping[str, str],
+        read: Callable[[httpx2.Response], Awaitable[_T]],
+        *,
+        form: bytes | None = None,
+    ) -> _T:
+        """One request, to the first address that takes a connection, and what was read of its response."""
+        sent = {
+            "host": target.name,
+            "accept-encoding": "identity",
+            "user-agent": "extauthz",
+            "connection": "close",
+            **headers,
+        }
+        verify = await asyncio.to_thread(self._context, settings.ca_file) if target.scheme == "https" else _NO_TLS
+        method, fault = "GET" if form is None else "POST", ""
+        for address in await self._dialled(target, settings):
             host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
             timeout = httpx2.Timeout(self._deadline, connect=_CONNECT_TIMEOUT).as_dict()
             extensions = {"sni_hostname": target.host, "timeout": timeout}
-            request = httpx2.Request("GET", target.url.copy_with(host=host), headers=headers, extensions=extensions)
+            url = target.url.copy_with(host=host)
+            request = httpx2.Request(method, url, headers=sent, content=form, extensions=extensions)
             try:
-                async with _exchange(request, verify) as response:
-                    return await _read(response, target, settings)
+                async with exchange(request, verify) as response:
+                    return await read(response)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 fault = str(error) or "no connection"
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise UpstreamError(f"{target.name}: {_fault(error)}") from error
+                raise UpstreamError(f"{target.name}: {fault_of(error)}") from error
         raise UpstreamError(f"{target.name}: can't connect: {fault}")
 
     def _context(self, ca_file: str | None) -> ssl.SSLContext:
@@ -165,7 +185,7 @@ class HttpFetcher:
         self._contexts[ca_file] = (stamp, context)
         return context
 
-    async def _authorization(self, target: _Target, token_file: str) -> str:
+    async def _authorization(self, target: Target, token_file: str) -> str:
         """The credentials for a request; read anew, because Kubernetes rotates them."""
         if target.scheme != "https":
             raise UpstreamError(f"{target.name}: tokenFile is never sent over plain HTTP")
@@ -179,91 +199,58 @@ class HttpFetcher:
             raise UpstreamError(f"tokenFile {token_file}: it does not hold one token")
         return f"Bearer {token}"
 
+    async def _dialled(self, target: Target, settings: Reach) -> list[IPv4Address | IPv6Address]:
+        """The addresses to try for a host."""
+        try:
+            addresses = await self._resolved(target.host, target.port)
+        except (OSError, UnicodeError) as error:
+            raise UpstreamError(f"{target.name}: the name can't be resolved") from error
+        allowed = allowed_addresses(addresses, allow_private=settings.allow_private_addresses)
+        if not allowed:
+            hint = "" if settings.allow_private_addresses else " (allowPrivateAddresses would allow private ones)"
+            raise UpstreamError(f"{target.name}: its address may not be dialled{hint}")
+        return allowed
 
-@contextlib.asynccontextmanager
-async def _exchange(request: httpx2.Request, verify: ssl.SSLContext | bool) -> AsyncIterator[httpx2.Response]:  # noqa: FBT001
-    """One request and its response, on a connection that is closed at the end.
+    async def _resolved(self, host: str, port: int) -> list[IPv4Address | IPv6Address]:
+        """The addresses of a host. Who asks for them at a time asks once: a name server that does not answer holds a
+        thread for longer than anybody waits, and may not have all threads of the process.
+        """
+        lookup = self._lookups.get((host, port))
+        if lookup is None:
+            lookup = self._lookups[host, port] = asyncio.create_task(resolve(host, port), name="name look-up")
+            lookup.add_done_callback(partial(self._looked_up, host, port))
+        # wait() and not await: cancelling one who asks must not cancel what others wait for.
+        await asyncio.wait((lookup,))
+        return lookup.result()
 
-    A connection whose TLS handshake is cancelled belongs to nobody in httpx2 2.16 and would stay open for as long as the
-    other side likes, so each is noted as it is made.
-    """
-    streams: list[Any] = []
-
-    async def note(event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
-            streams.append(info["return_value"])
-
-    request.extensions["trace"] = note
-    try:
-        async with httpx2.AsyncHTTPTransport(verify=verify, trust_env=False) as transport:
-            response = await transport.handle_async_request(request)
-            try:
-                yield response
-            finally:
-                await response.aclose()
-    finally:
-        for stream in streams:
-            await stream.aclose()
-
-
-async def _dialled(target: _Target, settings: Reach) -> list[IPv4Address | IPv6Address]:
-    """The addresses to try for a host."""
-    try:
-        addresses = await resolve(target.host, target.port)
-    except (OSError, UnicodeError) as error:
-        raise UpstreamError(f"{target.name}: the name can't be resolved") from error
-    allowed = allowed_addresses(addresses, allow_private=settings.allow_private_addresses)
-    if not allowed:
-        hint = "" if settings.allow_private_addresses else " (allowPrivateAddresses would allow private ones)"
-        raise UpstreamError(f"{target.name}: its address may not be dialled{hint}")
-    return allowed
+    def _looked_up(self, host: str, port: int, lookup: asyncio.Task[list[IPv4Address | IPv6Address]]) -> None:
+        del self._lookups[host, port]
+        if not lookup.cancelled():
+            # Seen, even if everybody who asked has gone.
+            lookup.exception()
 
 
-async def _read(response: httpx2.Response, target: _Target, settings: Reach) -> "Answer | _Target":
+async def _read(response: httpx2.Response, target: Target, settings: Reach) -> Answer | Target:
     """The body of a response, or where it redirects to."""
     if response.status_code in _REDIRECTS:
         return _redirected(response, target, settings)
     if response.status_code != httpx2.codes.OK:
         raise UpstreamError(f"{target.name}: answered {response.status_code}")
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UpstreamError(f"{target.name}: answered in a compressed form that was not asked for")
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise UpstreamError(f"{target.name}: answered more than {MAX_BODY} bytes")
-    return Answer(bytes(body), _max_age(response.headers))
+    return Answer(await read_body(response, target.name), _max_age(response.headers))
 
 
-def _redirected(response: httpx2.Response, target: _Target, settings: Reach) -> _Target:
+def _redirected(response: httpx2.Response, target: Target, settings: Reach) -> Target:
     """Where a response redirects to, if that is on the same host and no step down to plain HTTP."""
     try:
         url = target.url.join(response.headers.get("location", ""))
     except httpx2.InvalidURL as error:
         raise UpstreamError(f"{target.name}: redirects to no URL") from error
-    found = _checked(str(url), settings)
+    found = checked_target(str(url), settings)
     same = (found.host, found.scheme, found.port) == (target.host, target.scheme, target.port)
-    upgrade = (found.host, found.scheme, found.port) == (target.host, "https", 443) and target.port == _PORTS["http"]
+    upgrade = (found.host, found.scheme, found.port) == (target.host, "https", 443) and target.port == PORTS["http"]
     if not same and not upgrade:
         raise UpstreamError(f"{target.name}: redirects to another origin, which is not followed")
     return found
-
-
-def _checked(url: str, settings: Reach) -> _Target:
-    """A URL that may be fetched."""
-    try:
-        parsed = httpx2.URL(url)
-        host, port = parsed.raw_host.decode("ascii"), parsed.port
-    except (httpx2.InvalidURL, UnicodeError, TypeError) as error:
-        raise UpstreamError("not a URL that can be fetched") from error
-    if parsed.scheme not in _PORTS or not host or (port is not None and not 0 < port < 1 << 16):
-        raise UpstreamError("not an http or https URL with a host")
-    target = _Target(parsed.copy_with(fragment=None), parsed.scheme, host.strip("[]"), port or _PORTS[parsed.scheme])
-    if parsed.userinfo:
-        raise UpstreamError(f"{target.name}: a URL must not hold credentials")
-    if parsed.scheme == "http" and not settings.allow_http:
-        raise UpstreamError(f"{target.name}: plain HTTP is not allowed (allowHttp would allow it)")
-    return target
 
 
 def _max_age(headers: httpx2.Headers) -> float | None:
@@ -280,15 +267,6 @@ def _max_age(headers: httpx2.Headers) -> float | None:
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 10  # noqa: PLR2004 - 300 years
-
-
-def _fault(error: Exception) -> str:
-    """What went wrong, in words that hold nothing of the request."""
-    if isinstance(error, httpx2.TimeoutException):
-        return "no answer in time"
-    if isinstance(error, httpx2.ProtocolError):
-        return "not an HTTP answer"
-    return "the connection broke"
 
 
 def _read_token(path: str) -> bytes:

@@ -1,17 +1,20 @@
 """Who is asking: credentials found in a request, verified, and turned into an ``Identity`` with roles."""
 
-from extauthz.identity.authenticator import Authenticator
+from extauthz.identity.api_keys import API_KEY_PLACES, ApiKeyProvider
+from extauthz.identity.authenticator import Authenticator, Provider
+from extauthz.identity.basic import BasicProvider, Directory, Entry
+from extauthz.identity.fetching import Fetched, Fetcher, FetchSettings, Posted
+from extauthz.identity.introspection import ClientKey, ClientSecret, IntrospectionProvider
+from extauthz.identity.mesh import MeshProvider
 from extauthz.identity.providers import (
     ASYMMETRIC_ALGORITHMS,
     DEFAULT_ALGORITHMS,
     DEFAULT_PLACES,
     DEFAULT_TOKEN_TYPES,
+    RFC9068_CLAIMS,
     SYMMETRIC_ALGORITHMS,
     CookiePlace,
     Discovery,
-    Fetched,
-    Fetcher,
-    FetchSettings,
     FileKeys,
     HeaderPlace,
     InlineKeys,
@@ -26,26 +29,41 @@ from extauthz.identity.providers import (
     WebsocketProtocolPlace,
 )
 from extauthz.identity.roles import ClaimPath, RoleRules
+from extauthz.identity.token_cache import CacheCounts, CacheLimits
 
 __all__ = [
+    "API_KEY_PLACES",
     "ASYMMETRIC_ALGORITHMS",
     "DEFAULT_ALGORITHMS",
     "DEFAULT_PLACES",
     "DEFAULT_TOKEN_TYPES",
+    "RFC9068_CLAIMS",
     "SYMMETRIC_ALGORITHMS",
+    "ApiKeyProvider",
     "Authenticator",
+    "BasicProvider",
+    "CacheCounts",
+    "CacheLimits",
     "ClaimPath",
+    "ClientKey",
+    "ClientSecret",
     "CookiePlace",
+    "Directory",
     "Discovery",
+    "Entry",
     "FetchSettings",
     "Fetched",
     "Fetcher",
     "FileKeys",
     "HeaderPlace",
     "InlineKeys",
+    "IntrospectionProvider",
     "JwtProvider",
     "KeySource",
+    "MeshProvider",
     "Place",
+    "Posted",
+    "Provider",
     "ProviderState",
     "QueryPlace",
     "RemoteKeys",

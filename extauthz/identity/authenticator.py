@@ -3,25 +3,43 @@
 Which provider judges a credential is decided from what the request carries, not by trying all: the place where it was
 narrows the providers, and its form picks one. Something with two dots is a JWT, and its ``iss`` names the issuer; ``iss``
 is not verified at that point, it only says whose keys must have signed the token, and whoever lies there fails at the
-signature. A token of an unknown issuer causes no fetch and no work, and is shown to nobody.
+signature. A token of an unknown issuer causes no fetch and no work, and is shown to nobody. A token without form goes to
+the one introspection endpoint that reads the place where it was; one with the prefix of an API key never does. A name and
+a password are in a place of their own, and go to the one directory that reads it.
 
 ``authenticate`` is synchronous. Only when something is missing that waiting can bring is a ``Wait`` returned; the caller
 awaits it within its own deadline and asks again.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from extauthz.errors import KeySetError
+from extauthz.identity.api_keys import ApiKeyProvider, ApiKeys
+from extauthz.identity.basic import BasicProvider, PasswordDesk
 from extauthz.identity.credentials import Credential, CredentialReader
+from extauthz.identity.fetching import Fetcher
+from extauthz.identity.introspection import IntrospectionProvider
+from extauthz.identity.introspector import Introspector
 from extauthz.identity.jwt_issuer import JwtIssuer
-from extauthz.identity.providers import Fetcher, JwtProvider, ProviderState
+from extauthz.identity.mesh import Mesh, MeshProvider
+from extauthz.identity.providers import JwtProvider, ProviderState
 from extauthz.identity.roles import included_roles
-from extauthz.identity.token_form import read_token
+from extauthz.identity.token_cache import DEFAULT_LIMITS, CacheCounts, CacheLimits, TokenCache, digest_of
+from extauthz.identity.token_form import MAX_TOKEN_SIZE, read_token
 from extauthz.identity.voucher import Verdict, Voucher
-from extauthz.model import Deny, Reason, Request
+from extauthz.model import Deny, Identity, Reason, Request
 
-__all__ = ["Authenticator"]
+__all__ = ["Authenticator", "Provider"]
+
+Provider = JwtProvider | IntrospectionProvider | ApiKeyProvider | BasicProvider | MeshProvider
+"""Any kind of provider, as the operator configured it."""
+
+_JWT_DOTS = 2
+_MAX_READERS = 256
+"""Sets of providers for which the places are compiled apart; policies that name more of them read all places."""
 
 
 class Authenticator:
@@ -29,50 +47,121 @@ class Authenticator:
 
     def __init__(
         self,
-        providers: Sequence[JwtProvider],
+        providers: Sequence[Provider],
         includes: Mapping[str, Sequence[str]],
         *,
         fetcher: Fetcher,
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+        token_cache: CacheLimits = DEFAULT_LIMITS,
     ) -> None:
         """Compile the providers and load what is local.
 
         ``includes`` says which roles a role contains; ``now`` gives seconds since the epoch; ``sleep`` pauses between
-        fetches.
+        fetches, which ``chance``, a number in [0, 1), keeps replicas from making in step.
 
         Raises:
             KeySetError: Local keys can't be used; the text begins with the provider's name.
+            ConfigError: API keys can't be used.
             ValueError: Two providers share a name or an issuer, or roles include each other in a circle.
         """
         included = included_roles(includes)
         self._now = now
-        self._reader = CredentialReader({provider.name: provider.places for provider in providers})
+        self._tokens = TokenCache(token_cache)
+        self._mesh = Mesh((mesh for mesh in providers if isinstance(mesh, MeshProvider)), included, now=now)
+        mesh_names = {state.name for state in self._mesh.states()}
+        readable = [provider for provider in providers if not isinstance(provider, MeshProvider)]
+        self._places = {provider.name: provider.places for provider in readable}
+        self._reader = CredentialReader(self._places)
+        self._readers: dict[frozenset[str], CredentialReader] = {}
+        self._desks: dict[frozenset[str], PasswordDesk] = {}
+        self._api_keys: list[ApiKeys] = []
+        self._introspectors: dict[str, Introspector] = {}
         self._vouchers: dict[str, JwtIssuer | Voucher] = {}
-        self._issuers: dict[str, JwtIssuer] = {}
-        for provider in providers:
-            if provider.name in self._vouchers or provider.issuer in self._issuers:
-                message = f"provider {provider.name!r}: its name or its issuer is that of another provider"
+        self._issuers: dict[str, JwtIssuer | Introspector] = {}
+        for provider in readable:
+            if provider.name in self._vouchers or provider.name in mesh_names:
+                message = f"provider {provider.name!r}: its name is that of another provider"
                 raise ValueError(message)
+            if isinstance(provider, BasicProvider):
+                desk = PasswordDesk(provider, included, now=now, sleep=sleep)
+                self._vouchers[provider.name] = self._desks[frozenset({provider.name})] = desk
+                continue
+            if isinstance(provider, ApiKeyProvider):
+                api_keys = ApiKeys(provider, included, now=now, sleep=sleep)
+                self._vouchers[provider.name] = api_keys
+                self._api_keys.append(api_keys)
+                continue
+            if provider.issuer is not None and provider.issuer in self._issuers:
+                message = f"provider {provider.name!r}: its issuer is that of another provider"
+                raise ValueError(message)
+            if isinstance(provider, IntrospectionProvider):
+                self._add_introspector(provider, included, fetcher)
+                continue
             try:
-                issuer = JwtIssuer(provider, included, fetcher=fetcher, now=now, sleep=sleep)
+                issuer = JwtIssuer(provider, included, fetcher=fetcher, now=now, sleep=sleep, chance=chance)
             except KeySetError as error:
                 raise KeySetError(f"provider {provider.name!r}: {error}") from None
             self._vouchers[provider.name] = self._issuers[provider.issuer] = issuer
 
-    def authenticate(self, request: Request, *, waited: bool = False) -> Verdict | None:
-        """The caller of a request.
+    def authenticate(
+        self, request: Request, *, providers: frozenset[str] | None = None, waited: bool = False
+    ) -> Verdict | None:
+        """The caller of a request. Only the places of ``providers`` are looked at; None: those of all.
 
         None: no credentials at all. ``Deny``: credentials that prove nothing. ``Wait``: something is missing that one
         fetch could bring; never with ``waited``.
         """
-        credential = self._reader.find(request)
+        reader = self._reader if providers is None else self._readers.get(providers) or self._compile(providers)
+        credential = reader.find(request)
         if not isinstance(credential, Credential):
             return credential
+        verdict = self._identify(credential, waited=waited)
+        if credential.parameter and isinstance(verdict, Identity):
+            return replace(verdict, query_parameter=credential.parameter)
+        return verdict
+
+    def _identify(self, credential: Credential, *, waited: bool) -> Verdict:
+        """Ask the one provider that a credential is for."""
+        desk = self._desks.get(credential.providers)
+        if desk is not None:
+            return desk.identify(credential.token, self._now(), waited=waited)
+        for api_keys in self._api_keys:
+            if credential.token.startswith(api_keys.prefix) and api_keys.name in credential.providers:
+                return api_keys.identify(credential.token, self._now(), waited=waited)
+        if self._introspectors and credential.token.count(".") != _JWT_DOTS:
+            introspectors = self._introspectors_of(credential)
+            if len(introspectors) > 1:
+                return Deny(Reason.ISSUER_UNKNOWN, "several endpoints could be asked about the token, and so none is")
+            for introspector in introspectors:
+                return introspector.identify(credential.token, self._now(), waited=waited)
         return self._judge_jwt(credential, waited=waited)
 
+    def _add_introspector(
+        self, provider: IntrospectionProvider, included: Mapping[str, frozenset[str]], fetcher: Fetcher
+    ) -> None:
+        try:
+            introspector = Introspector(provider, included, fetcher=fetcher, now=self._now)
+        except KeySetError as error:
+            raise KeySetError(f"provider {provider.name!r}: {error}") from None
+        self._vouchers[provider.name] = self._introspectors[provider.name] = introspector
+        if provider.issuer is not None:
+            self._issuers[provider.issuer] = introspector
+
+    def _introspectors_of(self, credential: Credential) -> Sequence[Introspector]:
+        """The endpoints that may be asked about a token without form; a sound configuration has one for each place."""
+        if any(credential.token.startswith(api_keys.prefix) for api_keys in self._api_keys):
+            return ()
+        return [self._introspectors[name] for name in credential.providers if name in self._introspectors]
+
     def _judge_jwt(self, credential: Credential, *, waited: bool) -> Verdict:
-        """Whom a JSON Web Token proves."""
+        """Whom a JSON Web Token proves. One that was verified a moment ago is known by its digest, before any parsing."""
+        now = self._now()
+        digest = digest_of(credential.token) if len(credential.token) <= MAX_TOKEN_SIZE else b""
+        known = self._tokens.find(digest, credential.providers, now)
+        if known is not None:
+            return known
         token = read_token(credential.token)
         if isinstance(token, Deny):
             return token
@@ -83,7 +172,21 @@ class Authenticator:
             return Deny(Reason.ISSUER_UNKNOWN, self._nearest(token.issuer))
         if issuer.name not in credential.providers:
             return Deny(Reason.ISSUER_UNKNOWN, "the token's provider takes no tokens from where this one was")
-        return issuer.identify(token, self._now(), waited=waited)
+        if isinstance(issuer, Introspector):
+            return issuer.identify(credential.token, now, waited=waited)
+        verdict = issuer.identify(token, now, waited=waited)
+        if isinstance(verdict, Identity):
+            end = issuer.end_of(verdict)
+            self._tokens.keep(digest, verdict, token.payload, now=now, end=end, lease=issuer.lease)
+        return verdict
+
+    def peer(self, request: Request, names: frozenset[str]) -> Identity | Deny | None:
+        """Whom the connection of a request proves to these mesh providers, which policies name.
+
+        None: the connection shows nobody. ``Deny``: it shows somebody else's caller (``issuer-unknown``), or what it shows
+        can't be believed.
+        """
+        return self._mesh.peer(request, names)
 
     async def run(self) -> None:
         """Keep all providers ready until cancelled."""
@@ -98,13 +201,25 @@ class Authenticator:
         return all(voucher.started for voucher in self._vouchers.values())
 
     def states(self) -> tuple[ProviderState, ...]:
-        """How each provider is doing, in the order of the configuration."""
-        return tuple(voucher.state() for voucher in self._vouchers.values())
+        """How each provider is doing, in the order of the configuration; mesh entries come last."""
+        return (*(voucher.state() for voucher in self._vouchers.values()), *self._mesh.states())
+
+    def cache_counts(self) -> CacheCounts:
+        """How the caches of verified tokens are doing together, for metrics."""
+        introspected = (introspector.cache_counts() for introspector in self._introspectors.values())
+        return sum(introspected, self._tokens.counts())
+
+    def _compile(self, providers: frozenset[str]) -> CredentialReader:
+        """The reader for the places of some providers, kept for the next request."""
+        if len(self._readers) >= _MAX_READERS:
+            return self._reader
+        reader = self._readers[providers] = CredentialReader(self._places, providers)
+        return reader
 
     def _nearest(self, issuer: str) -> str:
         """Why an issuer is unknown. The unverified text is compared, never repeated."""
         plain = issuer.rstrip("/").lower()
-        for known in self._issuers.values():
-            if known.issuer.rstrip("/").lower() == plain:
+        for known_issuer, known in self._issuers.items():
+            if known_issuer.rstrip("/").lower() == plain:
                 return f"iss differs from the issuer of provider {known.name!r} only in case or a final slash"
         return "iss is not the issuer of any provider"

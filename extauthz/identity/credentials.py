@@ -5,15 +5,18 @@ if they are equal, because the service behind the proxy may read the other one. 
 count differently: a header that arrived twice or was joined by a comma (Envoy joins ``Authorization``), a cookie or query
 parameter that appears twice under any usual way to split. Nothing is repaired.
 
+What a browser sends by itself, or lets any page send, counts only if the page may use it (``extauthz.identity.origin``).
+
 A place that carries something unusable is a refusal and never "no credentials": otherwise a bad token would turn its
 bearer into an anonymous caller. Nothing found anywhere is None, and the policies decide whether that is enough.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 from urllib.parse import unquote_plus
 
+from extauthz.identity.origin import cookie_fault, subprotocol_fault
 from extauthz.identity.providers import CookiePlace, HeaderPlace, Place, QueryPlace, WebsocketProtocolPlace
 from extauthz.model import Deny, Reason, Request
 
@@ -29,10 +32,15 @@ class Credential:
     token: str = field(repr=False)
     providers: frozenset[str]
     """Names of the providers that take tokens from where this one was."""
+    parameter: str = ""
+    """The query parameter that held it, as the client spelled the name; empty if it was elsewhere."""
 
 
 Finding = Credential | Deny | None
 _Finder = Callable[[Request], Finding]
+_Spot = tuple[type[Place], str, str]
+_Users = dict[frozenset[str] | None, frozenset[str]]
+"""The providers that take tokens from one place, by the origins whose pages may use them there."""
 
 
 class CredentialReader:
@@ -40,27 +48,32 @@ class CredentialReader:
 
     __slots__ = ("_finders",)
 
-    def __init__(self, places: Mapping[str, Iterable[Place]]) -> None:
-        """Compile the places, given by provider name."""
+    def __init__(self, places: Mapping[str, Iterable[Place]], only: frozenset[str] | None = None) -> None:
+        """Compile the places, given by provider name; with ``only`` those that one of these providers reads.
+
+        What is found in a place may be of any provider that reads it: which of them counts is for the policies to say.
+        """
+        counted = {_spot(place) for name, its in places.items() if only is None or name in only for place in its}
         by_place: dict[Place, set[str]] = {}
         for provider, its_places in places.items():
             for place in its_places:
-                by_place.setdefault(place, set()).add(provider)
+                if _spot(place) in counted:
+                    by_place.setdefault(place, set()).add(provider)
         headers: dict[str, dict[str, set[str]]] = {}
+        cookies: dict[str, _Users] = {}
+        subprotocols: dict[str, _Users] = {}
         others: list[_Finder] = []
         for place, names in by_place.items():
             providers = frozenset(names)
             match place:
                 case HeaderPlace(name, prefix):
-                    # Two spellings of one scheme are one place.
-                    text = prefix.rstrip(" ").lower() + " " if prefix.endswith(" ") else prefix
-                    headers.setdefault(name, {}).setdefault(text, set()).update(names)
-                case CookiePlace(name):
-                    others.append(_Cookie(name, providers).find)
+                    headers.setdefault(name, {}).setdefault(_scheme(prefix), set()).update(names)
+                case CookiePlace(name, origins):
+                    cookies.setdefault(name, {})[origins] = providers
                 case QueryPlace(name):
                     others.append(_Parameter(name, providers).find)
-                case WebsocketProtocolPlace(prefix):
-                    others.append(_Subprotocol(prefix, providers).find)
+                case WebsocketProtocolPlace(prefix, origins):
+                    subprotocols.setdefault(prefix, {})[origins] = providers
                 case _:
                     assert_never(place)
         # The longest prefix first: of two that fit, it says more about what the value is.
@@ -70,6 +83,8 @@ class CredentialReader:
             ).find
             for name, prefixes in headers.items()
         ]
+        finders += [_Cookie(name, users).find for name, users in cookies.items()]
+        finders += [_Subprotocol(prefix, users).find for prefix, users in subprotocols.items()]
         self._finders = (*finders, *others)
 
     def find(self, request: Request) -> Finding:
@@ -126,7 +141,7 @@ class _Header:
 @dataclass(frozen=True, slots=True)
 class _Cookie:
     name: str
-    providers: frozenset[str]
+    users: _Users
 
     def find(self, request: Request) -> Finding:
         lines = request.headers.get("cookie")
@@ -135,7 +150,8 @@ class _Cookie:
         # HTTP/2 may split the header (RFC 9113 section 8.2.3); map mode joins what was split by a comma.
         text = ";".join(lines)
         where = f"the cookie {self.name}"
-        return _unanimous(_values(text, ";", self.name), _values(text, ";,", self.name), where, self.providers)
+        found = _unanimous(_values(text, ";", self.name), _values(text, ";,", self.name), where, frozenset())
+        return _for_users(found, self.users, request, cookie_fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +165,58 @@ class _Parameter:
         where = f"the query parameter {self.name}"
         strict = _values(request.query, "&", self.name, decode=unquote_plus)
         lenient = _values(request.query, "&;", self.name, decode=unquote_plus)
-        return _unanimous(strict, lenient, where, self.providers)
+        found = _unanimous(strict, lenient, where, self.providers)
+        if not isinstance(found, Credential):
+            return found
+        names = (piece.partition("=")[0] for piece in request.query.split("&"))
+        return replace(found, parameter=next(name for name in names if unquote_plus(name) == self.name))
 
 
 @dataclass(frozen=True, slots=True)
 class _Subprotocol:
     prefix: str
-    providers: frozenset[str]
+    users: _Users
 
     def find(self, request: Request) -> Finding:
         if not request.websocket or _WEBSOCKET_HEADER not in request.headers:
             return None
         words = [word.strip() for word in ",".join(request.headers[_WEBSOCKET_HEADER]).split(",")]
         tokens = [word[len(self.prefix) :] for word in words if word.startswith(self.prefix)]
-        return _unanimous(tokens, tokens, f"the header {_WEBSOCKET_HEADER}", self.providers)
+        found = _unanimous(tokens, tokens, f"the header {_WEBSOCKET_HEADER}", frozenset())
+        return _for_users(found, self.users, request, subprotocol_fault)
+
+
+def _spot(place: Place) -> _Spot:
+    """What makes two places the same one, whoever reads them."""
+    match place:
+        case HeaderPlace(name, prefix):
+            return HeaderPlace, name, _scheme(prefix)
+        case CookiePlace(name) | QueryPlace(name) | WebsocketProtocolPlace(name):
+            return type(place), name, ""
+        case _:
+            assert_never(place)
+
+
+def _scheme(prefix: str) -> str:
+    """A header's prefix in one spelling: that of a scheme is lower case and ends in one space."""
+    return prefix.rstrip(" ").lower() + " " if prefix.endswith(" ") else prefix
+
+
+def _for_users(
+    found: Finding, users: _Users, request: Request, fault_of: Callable[[Request, frozenset[str] | None], str]
+) -> Finding:
+    """A credential that a browser sent, for those providers whose origins fit."""
+    if not isinstance(found, Credential):
+        return found
+    fault = ""
+    providers: frozenset[str] = frozenset()
+    for origins, names in users.items():
+        wrong = fault_of(request, origins)
+        if wrong:
+            fault = wrong
+        else:
+            providers |= names
+    return Credential(found.token, providers) if providers else Deny(Reason.CREDENTIALS_INVALID, fault)
 
 
 def _values(text: str, separators: str, name: str, decode: Callable[[str], str] = str.strip) -> list[str]:

@@ -1,11 +1,13 @@
 """A provider of JSON Web Tokens at work: its keys, its verifier, its roles."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping
 
+from extauthz.identity.fetching import Fetcher
 from extauthz.identity.key_loading import loader_of
-from extauthz.identity.key_ring import KeyRing
-from extauthz.identity.providers import Fetcher, JwtProvider, ProviderState, Wait
+from extauthz.identity.key_ring import KeyRing, Lease
+from extauthz.identity.providers import JwtProvider, ProviderState, Wait
 from extauthz.identity.roles import RoleError, RoleReader, scopes_of
 from extauthz.identity.token_form import CompactToken
 from extauthz.identity.verifier import JwtVerifier, UnknownKey
@@ -26,6 +28,7 @@ class JwtIssuer:
         fetcher: Fetcher,
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """Compile the provider and load what is local.
 
@@ -35,13 +38,23 @@ class JwtIssuer:
         self.name = provider.name
         self.issuer = provider.issuer
         self._verifier = JwtVerifier(provider)
-        self._ring = KeyRing(provider.name, loader_of(provider, fetcher), now=now, sleep=sleep)
+        self._ring = KeyRing(provider.name, loader_of(provider, fetcher), now=now, sleep=sleep, chance=chance)
         self._roles = RoleReader(provider.roles, included)
+        self._skew = provider.clock_skew
 
     @property
     def started(self) -> bool:
         """Whether the first fetch of the keys has ended, well or badly."""
         return self._ring.started
+
+    @property
+    def lease(self) -> Lease:
+        """How long what is verified now may be believed without the keys."""
+        return self._ring.lease
+
+    def end_of(self, identity: Identity) -> float:
+        """When the token that proved an identity no longer verifies, in seconds since the epoch."""
+        return (identity.expires or 0.0) + self._skew
 
     def identify(self, token: CompactToken, now: float, *, waited: bool) -> Verdict:
         """The identity that a token of this issuer proves."""
@@ -52,7 +65,7 @@ class JwtIssuer:
         claims = self._verifier.verify(token, keys, now)
         if isinstance(claims, UnknownKey):
             arrival = None if waited else self._ring.renewal()
-            return Wait(self.name, arrival) if arrival else self._key_unknown()
+            return Wait(self.name, arrival) if arrival else claims.denial
         if isinstance(claims, Deny):
             return claims
         try:
@@ -68,9 +81,6 @@ class JwtIssuer:
     async def run(self) -> None:
         """Keep the keys current until cancelled."""
         await self._ring.run()
-
-    def _key_unknown(self) -> Deny:
-        return Deny(Reason.KEY_UNKNOWN, "the provider's key set has no key for the token", provider=self.name)
 
     def _keys_unavailable(self) -> Deny:
         detail = self._ring.state().error or "they have not arrived yet"

@@ -13,18 +13,9 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from extauthz.errors import KeySetError, UpstreamError
+from extauthz.identity.fetching import Fetched, Fetcher, FetchSettings
 from extauthz.identity.key_sets import KeySet, key_set_of_jwks, parse_key_set, secret_key_set
-from extauthz.identity.providers import (
-    Discovery,
-    Fetched,
-    Fetcher,
-    FetchSettings,
-    FileKeys,
-    InlineKeys,
-    JwtProvider,
-    RemoteKeys,
-    SecretFile,
-)
+from extauthz.identity.providers import Discovery, FileKeys, InlineKeys, JwtProvider, RemoteKeys, SecretFile
 from extauthz.identity.strict_json import JsonError, read_object
 
 __all__ = ["FileLoader", "FixedLoader", "Loaded", "Loader", "RemoteLoader", "loader_of"]

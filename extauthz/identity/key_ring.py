@@ -2,21 +2,30 @@
 
 Requests read ``keys`` and go on; all loading happens beside them, in ``run`` and in flights that requests may join.
 
-- One flight at a time per provider. Whoever needs it waits for the same one; a waiter that is cancelled leaves it alone.
-- A set is renewed after ``max-age``, bounded to [30 s, 1 h], or 5 minutes. So a key that its issuer withdraws stops
-  verifying within that time, at most an hour.
+- One flight at a time per provider, so an older answer never comes after a newer one. Whoever needs it waits for the
+  same one; a waiter that is cancelled leaves it alone.
+- A set is fresh for ``max-age``, bounded to [30 s, 1 h], or 5 minutes, and is renewed when 70 to 90 % of that have
+  passed; where in between is drawn anew each time, so that replicas do not ask in step. So a key that its issuer
+  withdraws stops verifying within that time, at most an hour.
 - A renewal that fails changes nothing but the state: the set in force stays for up to 24 hours after it was last
-  confirmed, then it is dropped. Attempts go on after 1 s, doubling to 30 s.
-- A token with an unknown ``kid`` may cause one extra flight per 30 s, whatever the number of such tokens.
+  confirmed, then it is dropped. Attempts go on after 1 s, doubling to 30 s, each up to a fifth earlier.
+- A token that no key fits may cause one extra flight per 30 s, whatever the number of such tokens: one with an unknown
+  ``kid``, or one without ``kid`` that none of the keys has signed. (A forger can cause the same flight with any ``kid``,
+  so the second kind opens nothing. A known ``kid`` with a bad signature causes none: an issuer that reuses a ``kid`` for
+  another key is healed by the next renewal.)
 - Files are looked at every 2 s.
 
-Times are read from the clock that is passed in; only the pauses between attempts are slept.
+What was verified with the keys may be remembered elsewhere, for as long as the ``Lease`` lasts that was current then. A
+set from which a key has disappeared ends it.
+
+Times are read from the clock that is passed in, and chance from where the caller says; only pauses are slept.
 """
 
 import asyncio
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -25,7 +34,7 @@ from extauthz.identity.key_loading import FileLoader, FixedLoader, Loader, Remot
 from extauthz.identity.key_sets import KeySet
 from extauthz.identity.providers import ProviderState
 
-__all__ = ["KeyRing"]
+__all__ = ["KeyRing", "Lease"]
 
 FILE_INTERVAL = 2.0
 REFRESH_INTERVAL = 300.0
@@ -33,8 +42,19 @@ REFRESH_BOUNDS = (30.0, 3600.0)
 MAX_STALENESS = 86_400.0
 REFETCH_COOLDOWN = 30.0
 BACKOFF_BOUNDS = (1.0, 30.0)
+_LATEST, _SPREAD = 0.9, 0.2
+"""When a set is renewed, as a part of the time that it is fresh for: at the latest, and how much earlier by chance."""
+_SHORTEST_PAUSE = 0.5
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Lease:
+    """For how long what was verified with a provider's keys may be believed without asking them again."""
+
+    until: float
+    """Seconds since the epoch. Moved on when the keys are confirmed, and to the past when one of them disappears."""
 
 
 class KeyRing:
@@ -47,14 +67,18 @@ class KeyRing:
         *,
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        chance: Callable[[], float],
     ) -> None:
-        """Take what the loader has already; ``now`` is in seconds since the epoch."""
+        """Take what the loader has already; ``now`` is in seconds since the epoch, ``chance`` in [0, 1)."""
         self._provider = provider
         self._loader = loader
         self._now = now
         self._sleep = sleep
+        self._chance = chance
         self._keys = None if isinstance(loader, RemoteLoader) else loader.keys
         self._confirmed = now()
+        self.lease = Lease(self._latest())
+        """The current one; another one when keys have disappeared."""
         self._max_age: float | None = None
         self._flight: asyncio.Task[None] | None = None
         self._failures = 0
@@ -66,9 +90,7 @@ class KeyRing:
 
     def keys(self) -> KeySet | None:
         """The keys in force; None if there are none, or none that were confirmed within the last 24 hours."""
-        if self._keys is None or isinstance(self._loader, FixedLoader):
-            return self._keys
-        return self._keys if self._now() - self._confirmed <= MAX_STALENESS else None
+        return self._keys if self._now() < self.lease.until else None
 
     def state(self) -> ProviderState:
         """How the keys are doing."""
@@ -82,7 +104,7 @@ class KeyRing:
         return self._arrive if isinstance(self._loader, RemoteLoader) and self._may_attempt() else None
 
     def renewal(self) -> Callable[[], Awaitable[None]] | None:
-        """What to await if the keys lack one; None if they were renewed for that reason a moment ago."""
+        """What to await if no key fits a token; None if they were renewed for that reason a moment ago."""
         return self._renew if isinstance(self._loader, RemoteLoader) and self._may_renew() else None
 
     def retry_after(self) -> int:
@@ -116,6 +138,12 @@ class KeyRing:
             await self._join()
 
     async def _renew(self) -> None:
+        before = self._keys
+        if self._flight is not None:
+            await self._join()
+            if self._keys != before:
+                return
+            # That flight may have begun before the token's key was published: its answer proves nothing.
         if self._may_renew():
             if self._flight is None:
                 self._refetched_at = self._now()
@@ -170,8 +198,12 @@ class KeyRing:
             _log.info("keys.loaded", provider=self._provider, keys=len(keys.keys), skipped=keys.skipped)
         elif keys.keys != self._keys.keys:
             _log.info("keys.changed", provider=self._provider, keys=len(keys.keys), skipped=keys.skipped)
+        if self._keys is not None and any(key not in keys.keys for key in self._keys.keys):
+            self.lease.until = -math.inf
+            self.lease = Lease(0.0)
         self._keys = keys
         self._confirmed = self._now()
+        self.lease.until = self._latest()
         self._failures = 0
         self._retry_at = 0.0
         self._error = ""
@@ -181,7 +213,7 @@ class KeyRing:
         if error != self._error:
             _log.warning("keys.unavailable", provider=self._provider, error=error, in_force=self._keys is not None)
         self._error = error
-        self._retry_at = self._now() + self._backoff()
+        self._retry_at = self._now() + self._backoff() * (1 - _SPREAD * self._chance())
         self._failures += 1
         self.started = True
 
@@ -203,6 +235,11 @@ class KeyRing:
     def _pause(self) -> float:
         """Seconds until the next attempt."""
         if self._error:
-            return max(self._until_retry(), BACKOFF_BOUNDS[0])
+            return max(self._until_retry(), _SHORTEST_PAUSE)
         shortest, longest = REFRESH_BOUNDS
-        return REFRESH_INTERVAL if self._max_age is None else min(max(self._max_age, shortest), longest)
+        fresh = REFRESH_INTERVAL if self._max_age is None else min(max(self._max_age, shortest), longest)
+        return fresh * (_LATEST - _SPREAD * self._chance())
+
+    def _latest(self) -> float:
+        """Until when the keys may be used if they are not confirmed again."""
+        return math.inf if isinstance(self._loader, FixedLoader) else self._confirmed + MAX_STALENESS

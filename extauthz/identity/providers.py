@@ -12,8 +12,9 @@ settings.
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from extauthz.identity.fetching import STRICT_FETCH, FetchSettings
 from extauthz.identity.roles import NO_ROLES, RoleRules
 
 __all__ = [
@@ -21,13 +22,10 @@ __all__ = [
     "DEFAULT_ALGORITHMS",
     "DEFAULT_PLACES",
     "DEFAULT_TOKEN_TYPES",
-    "STRICT_FETCH",
+    "RFC9068_CLAIMS",
     "SYMMETRIC_ALGORITHMS",
     "CookiePlace",
     "Discovery",
-    "FetchSettings",
-    "Fetched",
-    "Fetcher",
     "FileKeys",
     "HeaderPlace",
     "InlineKeys",
@@ -55,51 +53,10 @@ DEFAULT_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 DEFAULT_TOKEN_TYPES = frozenset({"at+jwt", "jwt", "absent"})
 """Normalised ``typ`` values (RFC 8725 section 3.11): lower case, without ``application/``; "absent" is a token that has none."""
 
+RFC9068_CLAIMS = frozenset({"iss", "exp", "aud", "sub", "client_id", "iat", "jti"})
+"""What each access token of that profile has (RFC 9068 section 2.2)."""
+
 _MAX_CLOCK_SKEW = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class FetchSettings:
-    """How a provider's keys and endpoints may be reached. The defaults are the strict ones."""
-
-    ca_file: str | None = None
-    """PEM certificates that replace the system's trust store; None: the system's."""
-    token_file: str | None = None
-    """A bearer token, read anew for each fetch (Kubernetes API server). It goes to the origin that the provider names
-    itself, over TLS, and nowhere else."""
-    allow_private_addresses: bool = False
-    """Private, loopback and shared addresses may be dialled."""
-    allow_http: bool = False
-    """Plain HTTP may be spoken."""
-
-
-STRICT_FETCH = FetchSettings()
-
-
-class Fetched(Protocol):
-    """What a fetch brought."""
-
-    @property
-    def body(self) -> bytes:
-        """The body, not decoded."""
-        ...
-
-    @property
-    def max_age(self) -> float | None:
-        """Seconds that the server calls the answer fresh for; None if it does not say."""
-        ...
-
-
-class Fetcher(Protocol):
-    """Gets a document over HTTP. ``extauthz.fetch.HttpFetcher`` is the real one."""
-
-    async def get(self, url: str, settings: FetchSettings) -> Fetched:
-        """The document at a URL, within a bounded time and size.
-
-        Raises:
-            UpstreamError: There is no such document, or it may not be reached.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +118,11 @@ class HeaderPlace:
 
 @dataclass(frozen=True, slots=True)
 class CookiePlace:
-    """A cookie. Browsers send it by themselves: where it is enough to change something, check ``Origin`` in a policy."""
+    """A cookie. Browsers send it by themselves, whoever made the page, so ``Origin`` must fit as well."""
 
     name: str
+    origins: frozenset[str] | None = None
+    """Whose pages may use it; None: those of the request's own host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +135,12 @@ class QueryPlace:
 @dataclass(frozen=True, slots=True)
 class WebsocketProtocolPlace:
     """An element of ``sec-websocket-protocol`` that begins with a prefix, on websocket upgrades only: browsers can't set
-    other headers there. The upgrade is judged once; how long it lives, and its ``Origin``, are for a policy.
+    other headers there. The upgrade is judged once; how long it lives is for Envoy (``max_stream_duration``).
     """
 
     prefix: str
+    origins: frozenset[str] | None = None
+    """Whose pages may use it; None: any, since only who has the token can send it."""
 
     def __post_init__(self) -> None:
         """Refuse an empty prefix: every subprotocol would be a token."""
@@ -211,6 +172,13 @@ class JwtProvider:
     token_types: frozenset[str] = DEFAULT_TOKEN_TYPES
     clock_skew: float = 60.0
     """Seconds that the issuer's clock and ours may differ."""
+    max_lifetime: float | None = None
+    """Seconds from ``iat`` to ``exp``, and from now to ``exp``, that a token may have at most; None: any."""
+    required_claims: frozenset[str] = frozenset()
+    """Claims that must be there besides ``iss``, ``exp``, ``sub`` and, with audiences, ``aud``; see ``RFC9068_CLAIMS``."""
+    audience_claim: Literal["aud", "client_id"] = "aud"
+    """Where the audience is. ``client_id`` is for issuers whose access tokens have no ``aud`` (Amazon Cognito): then
+    ``audiences`` are the clients whose tokens are taken."""
     places: tuple[Place, ...] = DEFAULT_PLACES
     roles: RoleRules = NO_ROLES
     fetch: FetchSettings = STRICT_FETCH
@@ -257,6 +225,10 @@ def _fault(provider: JwtProvider) -> str:
         (
             math.isfinite(provider.clock_skew) and 0 <= provider.clock_skew <= _MAX_CLOCK_SKEW,
             f"clockSkew is not between 0 and {_MAX_CLOCK_SKEW:.0f} seconds",
+        ),
+        (
+            provider.max_lifetime is None or (math.isfinite(provider.max_lifetime) and provider.max_lifetime > 0),
+            "maxLifetime is not a number of seconds above 0",
         ),
         (
             provider.token_types and provider.token_types <= DEFAULT_TOKEN_TYPES,

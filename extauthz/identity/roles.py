@@ -1,7 +1,7 @@
 """Roles: from the claims of a verified token to the words that policies use.
 
 Four steps, always in this order. Claims are read by path; foreign names are mapped to ours (a name without an entry
-stays as it is); of the result only what the provider may give (``mayGrant``) is kept; inclusion adds what the kept roles
+stays as it is, or gives no role: as the provider says); of the result only what the provider may give (``mayGrant``) is kept; inclusion adds what the kept roles
 contain. ``anonymous`` drops out at every step: it is the role of callers who proved nothing.
 
 Nothing is coerced. A claim that is absent gives no role; a claim that is there with another type than a string or a list
@@ -65,6 +65,8 @@ class RoleRules:
     """Foreign role or group name -> our role."""
     may_grant: frozenset[str] | None = None
     """The roles that the provider may give, after mapping; None: any."""
+    keep_unmapped: bool = True
+    """A foreign name without an entry stays as it is; False: it gives no role."""
 
 
 NO_ROLES = RoleRules()
@@ -87,11 +89,11 @@ class RoleReader:
         Raises:
             RoleError: A claim has a wrong type, or there are too many roles.
         """
-        mapping, may_grant = self._rules.mapping, self._rules.may_grant
+        mapping, may_grant, keep = self._rules.mapping, self._rules.may_grant, self._rules.keep_unmapped
         roles: set[str] = set()
         for path in self._rules.claims:
             for name in _names(claims, path):
-                role = mapping.get(name, name)
+                role = mapping.get(name, name if keep else "")
                 if may_grant is None or role in may_grant:
                     roles.add(role)
         roles.discard(ANONYMOUS)

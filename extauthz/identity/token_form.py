@@ -18,7 +18,7 @@ from typing import Any
 from extauthz.identity.strict_json import JsonError, has_unsafe_text, read_object
 from extauthz.model import Deny, Reason
 
-__all__ = ["MAX_TOKEN_SIZE", "CompactToken", "base64url_decode", "read_token"]
+__all__ = ["MAX_TOKEN_SIZE", "CompactToken", "base64url_decode", "has_jose_header", "read_token"]
 
 MAX_TOKEN_SIZE = 16_384
 """Characters. Envoy's own filters stop at header limits of 60 KiB; tokens seen in the wild reach 12 kB."""
@@ -89,6 +89,21 @@ def read_token(token: str) -> CompactToken | Deny:
         signing_input=signing_input.encode("ascii"),
         signature=signature,
     )
+
+
+def has_jose_header(token: str) -> bool:
+    """Whether a token begins as JSON Web Tokens do, signed or encrypted, with however many dots and in any spelling: with
+    a JSON object that names an ``alg`` (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1).
+    """
+    first, dot, _ = token.partition(".")
+    if not dot or not first.startswith("e"):
+        return False
+    text = first.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return False
+    return raw.startswith(b"{") and b'"alg"' in raw
 
 
 def base64url_decode(text: str) -> bytes | None:

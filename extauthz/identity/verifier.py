@@ -15,6 +15,7 @@ but not for the token's algorithm is ``algorithm-not-allowed``.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -40,19 +41,29 @@ _FOREIGN_KINDS = {
 """How Keycloak (``typ``) and Amazon Cognito (``token_use``) mark tokens of other kinds inside the claims."""
 
 
+@dataclass(frozen=True, slots=True)
 class UnknownKey:
-    """The set has no key for the token: a newer set may. Not a denial yet."""
+    """No key of the set fits the token; one of a newer set may."""
 
-    __slots__ = ()
-
-
-_UNKNOWN_KEY = UnknownKey()
+    denial: Deny
+    """What to answer if there is no newer set."""
 
 
 class JwtVerifier:
     """All rules of one provider. Immutable."""
 
-    __slots__ = ("_algorithms", "_audiences", "_issuer", "_provider", "_skew", "_types", "_untyped")
+    __slots__ = (
+        "_algorithms",
+        "_audience_claim",
+        "_audiences",
+        "_issuer",
+        "_max_lifetime",
+        "_provider",
+        "_required",
+        "_skew",
+        "_types",
+        "_untyped",
+    )
 
     def __init__(self, provider: JwtProvider) -> None:
         """Compile the rules."""
@@ -64,6 +75,9 @@ class JwtVerifier:
         self._types = provider.token_types - {"absent"}
         self._untyped = "absent" in provider.token_types
         self._skew = provider.clock_skew
+        self._max_lifetime = provider.max_lifetime
+        self._required = sorted(provider.required_claims)
+        self._audience_claim = provider.audience_claim
 
     def verify(self, token: CompactToken, keys: KeySet, now: float) -> VerifiedClaims | UnknownKey | Deny:
         """Judge a token by a set of keys at a time (seconds since the epoch)."""
@@ -74,13 +88,15 @@ class JwtVerifier:
             return self._deny(Reason.CLAIM_INVALID, "the token's typ is not among the provider's tokenTypes")
         named = keys.fitting(algorithm) if token.key_id is None or keys.nameless else keys.named(token.key_id)
         if not named:
-            return _UNKNOWN_KEY
+            return UnknownKey(self._deny(Reason.KEY_UNKNOWN, "the provider's key set has no key for the token"))
         candidates = tuple(key for key in named if algorithm in key.algorithms)
         if not candidates:
             return self._deny(Reason.ALGORITHM_NOT_ALLOWED, "the key that the token names is not for its alg")
         if not _signed_by_any(candidates, algorithm, token):
             tried = "the key" if len(candidates) == 1 else f"any of the {len(candidates)} keys that were tried"
-            return self._deny(Reason.SIGNATURE_INVALID, f"the signature is not by {tried}")
+            denial = self._deny(Reason.SIGNATURE_INVALID, f"the signature is not by {tried}")
+            # A token that names no key can only show in this way that its key is new.
+            return UnknownKey(denial) if token.key_id is None else denial
         claims = token.unverified_claims
         if has_unsafe_text(token.payload, claims):
             return self._deny(Reason.CLAIM_INVALID, "a claim holds U+0000 or half a surrogate pair")
@@ -91,11 +107,21 @@ class JwtVerifier:
         return VerifiedClaims(MappingProxyType(claims))
 
     def _check_meant_for_us(self, claims: Mapping[str, Any], _now: float) -> Deny | None:
-        """``iss`` and ``aud`` (RFC 7519 sections 4.1.1 and 4.1.3)."""
+        """``iss`` and ``aud`` (RFC 7519 sections 4.1.1 and 4.1.3).
+
+        An ``aud`` that is there must name us also where another claim does so: the RFC leaves no choice.
+        """
         if claims.get("iss") != self._issuer:
             return self._deny(Reason.CLAIM_INVALID, "iss is not the provider's issuer")
+        if self._audiences is not None and self._audience_claim not in claims:
+            return self._deny(Reason.CLAIM_INVALID, f"{self._audience_claim} is missing")
+        if self._audience_claim != "aud" and self._audiences is not None:
+            meant_for = claims[self._audience_claim]
+            if not isinstance(meant_for, str) or meant_for not in self._audiences:
+                detail = f"{self._audience_claim} is none of the provider's audiences"
+                return self._deny(Reason.AUDIENCE_MISMATCH, detail)
         if "aud" not in claims:
-            return None if self._audiences is None else self._deny(Reason.CLAIM_INVALID, "aud is missing")
+            return None
         audience = claims["aud"]
         names = [audience] if isinstance(audience, str) else audience
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -119,6 +145,11 @@ class JwtVerifier:
             return self._deny(Reason.TOKEN_NOT_YET_VALID, "nbf or iat is in the future")
         if max(begins, issued) > expires:
             return self._deny(Reason.CLAIM_INVALID, "nbf or iat is later than exp")
+        longest = self._max_lifetime
+        if longest is not None and (
+            expires - now > longest + self._skew or expires - claims.get("iat", expires) > longest
+        ):
+            return self._deny(Reason.CLAIM_INVALID, "it lives longer than the provider's maxLifetime")
         return None
 
     def _check_types(self, claims: Mapping[str, Any], _now: float) -> Deny | None:
@@ -129,6 +160,9 @@ class JwtVerifier:
         for name in _OPTIONAL_STRINGS:
             if name in claims and not isinstance(claims[name], str):
                 return self._deny(Reason.CLAIM_INVALID, f"{name} is not a string")
+        for name in self._required:
+            if claims.get(name) in (None, ""):
+                return self._deny(Reason.CLAIM_INVALID, f"{name} is missing")
         return None
 
     def _check_kind(self, claims: Mapping[str, Any], _now: float) -> Deny | None:

@@ -10,12 +10,13 @@ import pytest
 
 from extauthz.config import load_config
 from extauthz.documents import read_documents
+from extauthz.identity.api_key_records import read_records
 from extauthz.policy import PolicySettings, PolicyText, load
 from tests.conftest import PROJECT
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-COMMANDS = ("serve", "validate", "envoy-config", "version")
-SETTINGS = PolicySettings(providers=frozenset({"corporate"}))
+COMMANDS = ("serve", "validate", "envoy-config", "keys", "version")
+SETTINGS = PolicySettings(providers=frozenset({"corporate"}), mesh_providers=frozenset({"mesh"}))
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def test_yaml_blocks_load(block: Block, tmp_path: Path) -> None:
     for document in documents:
         if document.value.get("kind") == "AuthPolicy":
             load([PolicyText(str(block), block.text)], SETTINGS, 1)
+        elif "keys" in document.value:
+            assert read_records(block.text, str(block))[1] == []
         elif not {"kind", "meshConfig"} & document.value.keys():
             file = tmp_path / "extauthz.yaml"
             file.write_text(block.text)
@@ -71,7 +74,7 @@ def test_commands_exist(block: Block) -> None:
         program, verb, *_ = line.removeprefix("$ ").split()
         if program == "make":
             assert re.search(rf"^{verb}:", makefile, re.MULTILINE), line
-        else:
+        elif program != "envoy":
             assert program == "extauthz"
             assert verb in COMMANDS, line
 
@@ -100,10 +103,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_reasons_and_metrics_of_the_docs_are_real() -> None:
     """Every metric that a page names is one that the server has."""
+    from extauthz.identity import CacheLimits
+    from extauthz.identity.token_cache import TokenCache
     from extauthz.telemetry import Metrics
 
     metrics = Metrics()
     metrics.watch_providers(tuple)
+    metrics.watch_token_cache(TokenCache(CacheLimits()).counts)
     page = metrics.render().decode()
     for name in set(re.findall(r"`(extauthz_\w+)", (PROJECT / "docs" / "operations.md").read_text())):
         assert name in page, name

@@ -1,6 +1,7 @@
 """A server on loopback that answers exactly the bytes that a test wants, over TLS or not."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ class Server:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.heads.append(head)
+            # A form that is not read would have the connection reset, and the answer lost.
+            length = re.search(r"\r\ncontent-length: ([0-9]+)\r\n", head.lower())
+            await reader.readexactly(int(length[1]) if length else 0)
             answer = self.answers.get(head.split(" ")[1], http(404, b"{}"))
             if callable(answer):
                 await answer(writer)

@@ -8,7 +8,7 @@ import pytest
 
 from extauthz.errors import UpstreamError
 from extauthz.fetch import HttpFetcher
-from extauthz.fetch.fetcher import MAX_BODY
+from extauthz.fetch.exchange import MAX_BODY
 from tests.fetch.conftest import Server, Settings, http
 
 OPEN = Settings()

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from extauthz.errors import UpstreamError
-from extauthz.identity import Authenticator, FetchSettings, InlineKeys, JwtProvider, KeySource, Wait
+from extauthz.identity import Authenticator, FetchSettings, InlineKeys, JwtProvider, KeySource, Provider, Wait
+from extauthz.identity.fetching import Posted
 from extauthz.model import Deny, Identity, Peer, Request
 
 NOW = 1_800_000_000.0
@@ -218,12 +219,18 @@ class FakeFetcher:
             raise answer
         return answer
 
+    async def post(
+        self, url: str, form: Mapping[str, str], headers: Mapping[str, str], settings: FetchSettings
+    ) -> Posted:
+        raise AssertionError(f"nobody is asked about a token, and {url} was")
+
 
 Outcome = Identity | Deny | Wait | None
 
 
-def authenticator(*providers: JwtProvider, now: Callable[[], float] = lambda: NOW, **parts: Any) -> Authenticator:
+def authenticator(*providers: Provider, now: Callable[[], float] = lambda: NOW, **parts: Any) -> Authenticator:
     includes = parts.pop("includes", {})
+    parts.setdefault("chance", lambda: 0.0)
     return Authenticator(
         providers or (provider(),), includes, fetcher=parts.pop("fetcher", FakeFetcher()), now=now, **parts
     )

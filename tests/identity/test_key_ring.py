@@ -13,6 +13,7 @@ from extauthz.identity import Authenticator, Discovery, FetchSettings, RemoteKey
 from extauthz.model import Deny, Identity
 from tests.identity.issuer import (
     EC_KEY,
+    ED_KEY,
     ISSUER,
     JWKS_URI,
     NOW,
@@ -29,6 +30,7 @@ from tests.identity.issuer import (
     mint,
     provider,
     settle,
+    without,
     word,
 )
 
@@ -159,20 +161,26 @@ async def test_recovery_needs_no_restart(remote: Authenticator, fetcher: FakeFet
         assert remote.states()[0].error == ""
 
 
-@pytest.mark.parametrize(("max_age", "interval"), [(None, 300), (0.0, 30), (45.0, 45), (90_000.0, 3600)])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize(("max_age", "fresh"), [(None, 300), (0.0, 30), (45.0, 45), (90_000.0, 3600)])
 async def test_keys_are_renewed_in_time(
-    remote: Authenticator, fetcher: FakeFetcher, clock: Clock, max_age: float | None, interval: int
+    fetcher: FakeFetcher, clock: Clock, max_age: float | None, fresh: int, chance: float
 ) -> None:
-    """T53, T57: max-age counts within 30 s and 1 h; a withdrawn key stops verifying at the next renewal."""
+    """T53, T57: keys are renewed at 70 to 90 % of max-age, which counts within 30 s and 1 h; a withdrawn key stops
+    verifying then, and tokens that were remembered with it as well.
+    """
+    source = provider(keys=RemoteKeys(JWKS_URI))
+    subject = authenticator(source, now=clock.now, fetcher=fetcher, sleep=clock.sleep, chance=lambda: chance)
     fetcher.publish(OLD, NEW, max_age=max_age)
-    async with running(remote):
+    async with running(subject):
         fetcher.publish(NEW, max_age=max_age)
-        await clock.advance(interval - 1)
-        assert ask(remote) == "identity"
+        due = fresh * (0.9 - 0.2 * chance)
+        await clock.advance(due - 1)
+        assert ask(subject) == "identity"
         await clock.advance(1)
         assert len(fetcher.calls) == 2
-        assert ask(remote, waited=True) == "key-unknown"
-        assert ask(remote, NEW_TOKEN) == "identity"
+        assert ask(subject, waited=True) == "key-unknown"
+        assert ask(subject, NEW_TOKEN) == "identity"
 
 
 @pytest.mark.parametrize(
@@ -411,3 +419,121 @@ async def test_rotation_under_load_denies_no_valid_token(
                 assert all(isinstance(outcome, Identity) for outcome in [await identify(token) for token in good])
         await clock.advance(301)
         assert word(await identify(TOKEN)) == "key-unknown"
+
+
+async def test_ten_thousand_tokens_with_a_new_key_cause_one_fetch(remote: Authenticator, fetcher: FakeFetcher) -> None:
+    """T54: a herd that arrives with a key that was just rotated in waits for one fetch, and all of it is let in."""
+    new = jwk(ED_KEY, "k9")
+    tokens = [
+        mint({**LONG, "sub": f"s{n}"}, key=ED_KEY, header={"kid": "k9", "alg": "EdDSA"}) for n in range(100)
+    ] * 100
+    async with running(remote):
+        fetcher.publish(OLD, new)
+        fetcher.gate = asyncio.Event()
+        waits = [asyncio.ensure_future(wait_of(remote, token).ready()) for token in tokens]
+        await settle()
+        fetcher.gate.set()
+        await asyncio.gather(*waits)
+        assert len(fetcher.calls) == 2
+        assert {ask(remote, token, waited=True) for token in tokens} == {"identity"}
+    assert len(fetcher.calls) == 2
+
+
+async def test_a_key_published_during_a_fetch_is_found(
+    remote: Authenticator, fetcher: FakeFetcher, clock: Clock
+) -> None:
+    """T54, T56: a renewal that began before the key was published does not count as the look for it."""
+    async with running(remote):
+        old_answer = fetcher.answers[JWKS_URI]
+        slow = asyncio.Event()
+        asked = fetcher.get
+
+        async def get(url: str, settings: FetchSettings) -> Document:
+            answer = await asked(url, settings)
+            if not slow.is_set():
+                await slow.wait()
+                assert isinstance(old_answer, Document)
+                return old_answer
+            return answer
+
+        fetcher.get = get  # type: ignore[method-assign]
+        await clock.advance(270)
+        fetcher.publish(OLD, NEW)
+        waiting = asyncio.ensure_future(wait_of(remote, NEW_TOKEN).ready())
+        await settle()
+        slow.set()
+        await waiting
+        assert ask(remote, NEW_TOKEN, waited=True) == "identity"
+        assert len(fetcher.calls) == 3
+
+
+async def test_an_older_answer_never_comes_after_a_newer_one(
+    remote: Authenticator, fetcher: FakeFetcher, clock: Clock
+) -> None:
+    """T56: there is one fetch at a time, so what is asked for later is also what counts later."""
+    under_way = most = 0
+    asked = fetcher.get
+
+    async def get(url: str, settings: FetchSettings) -> Document:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await clock.sleep(7)
+        under_way -= 1
+        return await asked(url, settings)
+
+    fetcher.get = get  # type: ignore[method-assign]
+    async with running(remote):
+        waits = []
+        for second in range(700):
+            fetcher.publish(OLD, *([NEW] if second >= 600 else []))
+            outcome = remote.authenticate(bearer(mint(header={"kid": f"x{second}"})))
+            if isinstance(outcome, Wait):
+                waits.append(asyncio.ensure_future(outcome.ready()))
+            await clock.advance(1)
+        await clock.advance(30)
+        await asyncio.gather(*waits)
+        assert most == 1
+        assert ask(remote, NEW_TOKEN) == "identity"
+
+
+async def test_tokens_that_name_no_key_have_their_fetch_too(
+    remote: Authenticator, fetcher: FakeFetcher, clock: Clock
+) -> None:
+    """T25, T54: without kid a bad signature may mean a new key: one fetch per 30 s, and then it is a bad signature."""
+    nameless = mint(LONG, key=OTHER_RSA_KEY, header=without("kid"))
+    fetcher.publish(jwk(RSA_KEY))
+    async with running(remote):
+        fetcher.publish(jwk(OTHER_RSA_KEY))
+        await wait_of(remote, nameless).ready()
+        assert ask(remote, nameless, waited=True) == "identity"
+        for n in range(20):
+            forged = mint({"jti": f"{n}"}, key=RSA_KEY, header=without("kid"))
+            assert ask(remote, forged) == "signature-invalid"
+        assert len(fetcher.calls) == 2
+        await clock.advance(30)
+        assert ask(remote, mint(key=RSA_KEY, header=without("kid"))) == "wait"
+
+
+async def test_a_known_key_with_a_bad_signature_causes_no_fetch(remote: Authenticator, fetcher: FakeFetcher) -> None:
+    """T54: forged tokens that name a key of the set are refused at once."""
+    async with running(remote):
+        assert ask(remote, mint(key=OTHER_RSA_KEY)) == "signature-invalid"
+    assert len(fetcher.calls) == 1
+
+
+async def test_replicas_do_not_ask_in_step(fetcher: FakeFetcher, clock: Clock) -> None:
+    """T53, T55: renewals and attempts after failures are spread by chance."""
+    fetcher.answers[JWKS_URI] = DOWN
+    source = provider(keys=RemoteKeys(JWKS_URI))
+    early, late = (
+        authenticator(source, now=clock.now, fetcher=fetcher, sleep=clock.sleep, chance=lambda chance=chance: chance)
+        for chance in (0.99, 0.0)
+    )
+    async with running(early):
+        await clock.advance(30)
+        count = len(fetcher.calls)
+    fetcher.calls.clear()
+    async with running(late):
+        await clock.advance(30)
+    assert count > len(fetcher.calls)

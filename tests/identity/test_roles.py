@@ -86,6 +86,15 @@ def test_a_mapped_name_is_gone() -> None:
     assert roles({"roles": ["admin"]}, "roles", mapping={"admin": "user"}) == {"user"}
 
 
+def test_names_that_are_not_mapped_can_be_dropped() -> None:
+    """T43: whoever names a group after a role of ours gets nothing where only mapped names count."""
+    claims = {"roles": ["admin", "staff", ""]}
+    mapping = {"staff": "user"}
+    assert roles(claims, "roles", mapping=mapping) == {"admin", "user"}
+    assert roles(claims, "roles", mapping=mapping, keep_unmapped=False) == {"user"}
+    assert roles(claims, "roles", keep_unmapped=False) == set()
+
+
 def test_nobody_is_anonymous_by_token() -> None:
     """The role of callers without credentials can be given by no claim, map or include."""
     assert roles({"roles": ["anonymous", "x"]}, "roles", mapping={"x": "anonymous"}) == set()

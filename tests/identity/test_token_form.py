@@ -101,7 +101,7 @@ def test_a_token_has_one_spelling() -> None:
     ],
 )
 def test_payload_and_header_are_strict_json_objects(payload: bytes) -> None:
-    """T4 to T6: what is not one object in UTF-8 that every parser reads alike is refused, in payload and header."""
+    """T4, T5, T6: what is not one object in UTF-8 that every parser reads alike is refused, in payload and header."""
     assert word(judge(mint(payload=payload))) == "token-malformed"
     assert word(judge(mint(raw_header=payload))) == "token-malformed"
 

@@ -52,7 +52,7 @@ def test_signatures_of_the_cookbook_verify_until_a_bit_is_turned(name: str) -> N
 
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("jwk/")])
 def test_nothing_of_the_cookbook_is_a_bearer_token(name: str) -> None:
-    """T7: prose, detached, unencoded, JSON-serialised, nested and encrypted forms are refused with a clean reason."""
+    """T7, T29: prose, detached, unencoded, JSON-serialised, nested and encrypted forms are refused with a clean reason."""
     sent = list(tokens(ALL[name]))
     assert sent
     for token in sent:

@@ -260,7 +260,7 @@ def test_any_audience_can_be_asked_for() -> None:
     ],
 )
 def test_times_are_numbers_within_the_skew(claims: dict[str, Any], expected: str) -> None:
-    """T33 to T36: exp is required; each date is a number in range, judged with the skew once."""
+    """T33, T34, T35, T36: exp is required; each date is a number in range, judged with the skew once."""
     assert verdict(claims) == expected
 
 
