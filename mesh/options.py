@@ -83,6 +83,9 @@ class EnvoyOptions:
     raw_headers: bool = True
     edge: bool = True
     """False: a connection manager as it comes, without path normalisation, header stripping or trust in its peer."""
+    forward_client_cert: bool = False
+    """True: x-forwarded-client-cert is passed on with an element about the client's certificate, as Istio's sidecars do
+    (APPEND_FORWARD). False: it is taken away."""
     body_bytes: int = 0
     """How much of a request's body the check sees; 0 sends none, and never delays a stream."""
     context: Mapping[str, str] = field(default_factory=dict)

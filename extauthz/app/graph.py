@@ -61,6 +61,7 @@ def build(config: Config) -> tuple[Server, Telemetry]:
     readiness = Readiness(provider.name for provider in config.providers)
     metrics = Metrics()
     metrics.watch_providers(identity.states)
+    metrics.watch_token_cache(identity.cache_counts)
     telemetry = open_telemetry(
         TraceSettings(config.telemetry.traces.exporter),
         DecisionSettings(config.telemetry.decisions.sink),
@@ -70,7 +71,10 @@ def build(config: Config) -> tuple[Server, Telemetry]:
     )
     handler = CheckHandler(
         check,
-        Encoder(reasons=config.responses.reasons),
+        Encoder(
+            reasons=config.responses.reasons,
+            basic=any(provider.basic is not None for provider in config.providers),
+        ),
         telemetry,
         deadline=config.check.deadline,
         max_in_flight=config.check.max_in_flight,
@@ -118,7 +122,7 @@ async def _report_providers(identity: Authenticator, readiness: Readiness) -> No
     while True:
         for state in identity.states():
             if state.usable or state.error:
-                text = state.error or "keys are in use"
+                text = state.error or "in use"
                 readiness.provider_told(state.name, ok=state.usable and not state.error, text=text)
         await asyncio.sleep(_LOOK_AT_PROVIDERS)
 

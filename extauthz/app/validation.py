@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from extauthz.app.values import authenticator, listener, policy_settings
 from extauthz.config import Config
@@ -26,7 +27,7 @@ class ValidationReport:
 
 def validate(config: Config, extra_files: Sequence[str] = ()) -> ValidationReport:
     """Check everything that the server would check at its start; ``extra_files`` are policies besides those in force."""
-    problems = [*_listener_problems(config), *_provider_problems(config)]
+    problems = [*_listener_problems(config), *_provider_problems(config), *_log_problems(config)]
     absent_by_default = "files" not in config.policies.model_fields_set
     texts, unreadable = read_policy_texts([*config.policies.files, *extra_files])
     problems += [
@@ -56,8 +57,17 @@ def _listener_problems(config: Config) -> list[Problem]:
         except ServingError as error:
             message = str(error)
         if message:
-            problems.append(Problem(Position(name), message))
+            # Most messages begin with the setting that they are about.
+            setting, _, rest = message.partition(": ") if message.startswith(name) else (name, "", message)
+            problems.append(Problem(Position(setting), rest))
     return problems
+
+
+def _log_problems(config: Config) -> list[Problem]:
+    sink = config.telemetry.decisions.sink
+    if sink in ("none", "stdout") or Path(sink).parent.is_dir():
+        return []
+    return [Problem(Position("telemetry.decisions.sink"), f"{sink} can't be written: its folder is missing", "create it")]
 
 
 def _read_certificates(name: str, values: Listener) -> None:

@@ -5,14 +5,22 @@ What only shows when values meet the world (a key file that can't be used) becom
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from extauthz import config as written
+from extauthz.app.directories import open_directory
 from extauthz.canonical import PathRules
 from extauthz.check import RequestRules
 from extauthz.errors import ConfigError, KeySetError, Position, Problem
 from extauthz.identity import (
+    RFC9068_CLAIMS,
+    ApiKeyProvider,
     Authenticator,
+    BasicProvider,
+    CacheLimits,
     ClaimPath,
+    ClientKey,
+    ClientSecret,
     CookiePlace,
     Discovery,
     Fetcher,
@@ -20,9 +28,12 @@ from extauthz.identity import (
     FileKeys,
     HeaderPlace,
     InlineKeys,
+    IntrospectionProvider,
     JwtProvider,
     KeySource,
+    MeshProvider,
     Place,
+    Provider,
     QueryPlace,
     RemoteKeys,
     RoleRules,
@@ -44,7 +55,15 @@ def authenticator(config: written.Config, fetcher: Fetcher, now: Callable[[], fl
     """
     providers = [_provider(provider) for provider in config.providers]
     try:
-        return Authenticator(providers, config.roles.includes, fetcher=fetcher, now=now)
+        return Authenticator(
+            providers,
+            config.roles.includes,
+            fetcher=fetcher,
+            now=now,
+            token_cache=CacheLimits(
+                config.token_cache.max_entries, config.token_cache.max_bytes, config.token_cache.max_age
+            ),
+        )
     except KeySetError as error:
         raise ConfigError([Problem(Position("providers"), str(error))]) from None
 
@@ -53,7 +72,8 @@ def policy_settings(config: written.Config) -> PolicySettings:
     """What the configuration says about policies."""
     return PolicySettings(
         group=config.policies.group,
-        providers=frozenset(provider.name for provider in config.providers),
+        providers=frozenset(provider.name for provider in config.providers if provider.mesh is None),
+        mesh_providers=frozenset(provider.name for provider in config.providers if provider.mesh is not None),
         allowed_headers=tuple(config.headers.allowed),
         case_insensitive_paths=config.request.case_insensitive_paths,
     )
@@ -94,7 +114,15 @@ def _tls(tls: written.Tls) -> TlsFiles:
     )
 
 
-def _provider(provider: written.Provider) -> JwtProvider:
+def _provider(provider: written.Provider) -> Provider:
+    if provider.introspection is not None:
+        return _introspection(provider, provider.introspection)
+    if provider.api_keys is not None:
+        return _api_keys(provider, provider.api_keys)
+    if provider.mesh is not None:
+        return _mesh(provider, provider.mesh)
+    if provider.basic is not None:
+        return _basic(provider, provider.basic.ldap)
     jwt = provider.jwt
     if jwt is None:
         message = f"provider {provider.name!r} is of no kind"
@@ -107,14 +135,91 @@ def _provider(provider: written.Provider) -> JwtProvider:
         algorithms=frozenset(jwt.algorithms),
         token_types=frozenset(kind.lower() for kind in jwt.token_types),
         clock_skew=jwt.clock_skew,
+        max_lifetime=jwt.max_lifetime,
+        required_claims=RFC9068_CLAIMS if jwt.profile == "rfc9068" else frozenset(),
+        audience_claim=jwt.audience_claim,
         places=_places(provider.places),
         roles=_roles(provider.roles),
-        fetch=FetchSettings(
-            ca_file=provider.fetch.ca_file,
-            token_file=provider.fetch.token_file,
-            allow_private_addresses=provider.fetch.allow_private_addresses,
-            allow_http=provider.fetch.allow_http,
-        ),
+        fetch=_fetch(provider.fetch),
+    )
+
+
+def _introspection(provider: written.Provider, endpoint: written.Introspection) -> IntrospectionProvider:
+    audiences = frozenset(endpoint.audiences or ())
+    return IntrospectionProvider(
+        name=provider.name,
+        endpoint=endpoint.endpoint,
+        client=_client(endpoint),
+        issuer=endpoint.issuer,
+        audiences=None if _ANY in audiences else audiences,
+        subject_of_clients=endpoint.missing_subject == "clientId",
+        clock_skew=endpoint.clock_skew,
+        cache_max_age=endpoint.cache_max_age,
+        inactive_max_age=endpoint.inactive_max_age,
+        max_concurrent=endpoint.max_concurrent,
+        timeout=endpoint.timeout,
+        places=_places(provider.places),
+        roles=_roles(provider.roles),
+        fetch=_fetch(provider.fetch),
+    )
+
+
+def _client(endpoint: written.Introspection) -> ClientSecret | ClientKey:
+    if endpoint.client_authentication != "privateKeyJwt":
+        return ClientSecret(endpoint.client_id, endpoint.client_secret_file or "", endpoint.client_authentication)
+    return ClientKey(
+        endpoint.client_id,
+        endpoint.private_key_file or "",
+        audience=endpoint.assertion_audience or endpoint.issuer or endpoint.endpoint,
+        algorithm=endpoint.algorithm or "RS256",
+        key_id=endpoint.key_id,
+    )
+
+
+def _fetch(fetch: written.Fetch) -> FetchSettings:
+    return FetchSettings(
+        ca_file=fetch.ca_file,
+        token_file=fetch.token_file,
+        allow_private_addresses=fetch.allow_private_addresses,
+        allow_http=fetch.allow_http,
+    )
+
+
+def _api_keys(provider: written.Provider, keys: written.ApiKeys) -> ApiKeyProvider:
+    return ApiKeyProvider(
+        name=provider.name,
+        path=keys.file or keys.folder or "",
+        folder=keys.file is None,
+        prefix=keys.prefix,
+        places=_places(provider.places),
+        roles=_roles(provider.roles),
+    )
+
+
+def _basic(provider: written.Provider, ldap: written.Ldap) -> BasicProvider:
+    roles = _roles(provider.roles)
+    return BasicProvider(
+        name=provider.name,
+        issuer=ldap.url,
+        directory=open_directory(provider.name, ldap),
+        cache_max_age=ldap.cache_max_age,
+        # What is the default for claims is where tokens have roles; a person has groups.
+        roles=roles
+        if "claims" in provider.roles.model_fields_set
+        else replace(roles, claims=(ClaimPath(("groups",)),)),
+    )
+
+
+def _mesh(provider: written.Provider, mesh: written.Mesh) -> MeshProvider:
+    xfcc = mesh.xfcc or written.Xfcc()
+    return MeshProvider(
+        name=provider.name,
+        trust_domains=frozenset(mesh.trust_domains),
+        other_principals=frozenset(mesh.other_principals),
+        trusted_peers=frozenset(xfcc.trusted_peers),
+        without_principal=xfcc.without_principal,
+        # What is written for claims is what tokens have: a certificate holds no roles.
+        roles=replace(_roles(provider.roles), claims=()),
     )
 
 
@@ -132,10 +237,11 @@ def _keys(jwt: written.Jwt) -> KeySource:
 
 def _places(places: written.FromPlaces) -> tuple[Place, ...]:
     found: list[Place] = [HeaderPlace(header.name, header.prefix) for header in places.headers]
-    found += [CookiePlace(name) for name in places.cookies]
+    origins = None if places.allowed_origins is None else frozenset(places.allowed_origins)
+    found += [CookiePlace(name, origins) for name in places.cookies]
     found += [QueryPlace(name) for name in places.query]
     if places.websocket_protocol is not None:
-        found.append(WebsocketProtocolPlace(places.websocket_protocol))
+        found.append(WebsocketProtocolPlace(places.websocket_protocol, origins))
     return tuple(found)
 
 
@@ -144,4 +250,5 @@ def _roles(roles: written.ProviderRoles) -> RoleRules:
         claims=tuple(ClaimPath(tuple(path)) for path in roles.claims),
         mapping=roles.map,
         may_grant=None if roles.may_grant is None else frozenset(roles.may_grant),
+        keep_unmapped=roles.unmapped == "keep",
     )

@@ -4,10 +4,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from extauthz import __version__
 from extauthz.cli.envoy_config import envoy_config
+from extauthz.cli.keys import keys_app
 from extauthz.cli.serve import serve
 from extauthz.cli.terminal import complain, problem_lines
 from extauthz.cli.validate import validate
@@ -46,6 +47,7 @@ def _app() -> App:
         name="envoy-config",
         help_epilogue="Example: extauthz envoy-config filter --authz extauthz:9000 > filter.yaml",
     )
+    app.command(keys_app())
     app.command(version, help_epilogue="Example: extauthz version --output json")
     return app
 
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _app()(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
     except CycloptsError as error:
-        complain(str(error), hint="extauthz --help")
+        complain(_wrong_use(error), hint=" ".join(["extauthz", *(error.command_chain or ()), "--help"]))
         return WRONG_USE
     except ProblemsError as error:
         sys.stderr.write("".join(f"{line}\n" for line in problem_lines(error.problems, sys.stderr)))
@@ -73,3 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _wrong_use(error: CycloptsError) -> str:
+    """What is wrong with the arguments, in a sentence."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"there is no place for {' '.join(error.unused_tokens)!r}"
+    return str(error)

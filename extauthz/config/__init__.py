@@ -4,22 +4,31 @@ The room reads them into one immutable value, ``Config``, or raises a ``ConfigEr
 with its place. It opens nothing but the file itself; ``extauthz.app`` compiles the value into those of the other rooms.
 """
 
+from extauthz.config.basic import Basic, Ldap
 from extauthz.config.configuration import Config
+from extauthz.config.introspection import Introspection
 from extauthz.config.listeners import AdminListener, CheckListener, Listener, Tls
 from extauthz.config.loading import DEFAULT_FILE, load_config
-from extauthz.config.providers import Fetch, FromPlaces, Jwt, Provider, ProviderRoles
+from extauthz.config.mesh import Mesh, Xfcc
+from extauthz.config.providers import ApiKeys, Fetch, FromPlaces, Jwt, Provider, ProviderRoles
 
 __all__ = [
     "DEFAULT_FILE",
     "AdminListener",
+    "ApiKeys",
+    "Basic",
     "CheckListener",
     "Config",
     "Fetch",
     "FromPlaces",
+    "Introspection",
     "Jwt",
+    "Ldap",
     "Listener",
+    "Mesh",
     "Provider",
     "ProviderRoles",
     "Tls",
+    "Xfcc",
     "load_config",
 ]

@@ -13,7 +13,17 @@ from typing import Literal
 from extauthz.config.fields import AnyList, Section
 from extauthz.config.listeners import Listen
 from extauthz.config.providers import Provider
-from extauthz.config.sections import Check, ClientAddress, Headers, Policies, Request, Responses, Roles, Telemetry
+from extauthz.config.sections import (
+    Check,
+    ClientAddress,
+    Headers,
+    Policies,
+    Request,
+    Responses,
+    Roles,
+    Telemetry,
+    TokenCache,
+)
 
 __all__ = ["Config"]
 
@@ -27,6 +37,8 @@ class Config(Section):
     """How one Check is answered, and how the server stops."""
     providers: AnyList[Provider] = ()
     """Who vouches for callers. None: only rules for role anonymous can allow anything."""
+    token_cache: TokenCache = TokenCache()
+    """How long and how many verified JWTs are remembered."""
     roles: Roles = Roles()
     """Roles that contain others."""
     client_address: ClientAddress = ClientAddress()

@@ -25,8 +25,6 @@ _TRUE_NOW: dict[tuple[str, ...], Any] = {
 }
 """The published defaults of these settings. They promise nothing but what is the case, so whoever writes them may."""
 
-_KINDS = ("introspection", "apiKeys", "mesh", "basic")
-
 
 def later_words(tree: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """The path of every such word in a configuration, with what to tell the person."""
@@ -36,14 +34,6 @@ def later_words(tree: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], s
             inner = inner.get(step, _ABSENT) if isinstance(inner, dict) else _ABSENT
         if inner is not _ABSENT and inner != _TRUE_NOW[path]:
             yield path, message
-    providers = tree.get("providers")
-    for index, provider in enumerate(providers if isinstance(providers, list) else ()):
-        for kind in _KINDS:
-            if isinstance(provider, dict) and kind in provider:
-                yield (
-                    ("providers", index, kind),
-                    f"providers of kind {kind} are not available in this version of extauthz",
-                )
 
 
 def without_later_defaults(tree: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
+from extauthz.config.basic import basic_faults, basic_set_faults
 from extauthz.config.faults import Fault
-from extauthz.config.providers import FromPlaces, Jwt, Provider
+from extauthz.config.introspection_checks import introspection_faults, shared_place_faults
+from extauthz.config.mesh import mesh_faults
+from extauthz.config.providers import ApiKeys, FromPlaces, Jwt, Provider
+from extauthz.config.urls import url_fault
 
 __all__ = ["provider_faults", "provider_set_faults"]
 
 _SOURCES = ("discovery", "jwksUri", "jwksFile", "jwks", "secretFile")
+_KINDS = ("jwt", "introspection", "apiKeys", "mesh", "basic")
 _NOT_FOR_TOKENS = {
     "cookie": "name the cookie under from.cookies",
     "sec-websocket-protocol": "use from.websocketProtocol",
@@ -22,12 +27,20 @@ Path = tuple[str | int, ...]
 def provider_faults(index: int, provider: Provider, *, any_audience: bool) -> Iterator[Fault]:
     """What is wrong with one provider; ``any_audience`` says that the risk of this name was accepted."""
     path: Path = ("providers", index)
-    if provider.jwt is None:
-        yield Fault(path, f"provider {provider.name!r} has no kind", "say how it vouches for callers: jwt: {...}")
-    else:
+    yield from _kind_faults(path, provider)
+    if provider.jwt is not None:
         yield from _audience_faults((*path, "jwt"), provider.jwt, any_audience=any_audience)
         yield from _source_faults((*path, "jwt"), provider.jwt)
+        yield from _profile_faults((*path, "jwt"), provider.jwt)
         yield from _url_faults(path, provider, provider.jwt)
+    if provider.introspection is not None:
+        yield from introspection_faults(path, provider, provider.introspection, any_audience=any_audience)
+    if provider.api_keys is not None:
+        yield from _api_key_faults(path, provider, provider.api_keys)
+    if provider.mesh is not None:
+        yield from mesh_faults(path, provider, provider.mesh)
+    if provider.basic is not None:
+        yield from basic_faults(path, provider, provider.basic)
     yield from _place_faults((*path, "from"), provider.places)
 
 
@@ -36,8 +49,30 @@ def provider_set_faults(providers: Sequence[tuple[int, Provider]], *, count: int
     yield from _repeats("name", [(("providers", index, "name"), provider.name) for index, provider in providers])
     yield from _repeats(
         "issuer",
-        [(("providers", index, "jwt", "issuer"), provider.jwt.issuer) for index, provider in providers if provider.jwt],
+        [(("providers", index, "jwt", "issuer"), provider.jwt.issuer) for index, provider in providers if provider.jwt]
+        + [
+            (("providers", index, "introspection", "issuer"), provider.introspection.issuer)
+            for index, provider in providers
+            if provider.introspection and provider.introspection.issuer
+        ],
     )
+    yield from shared_place_faults(providers)
+    yield from basic_set_faults(providers)
+    yield from _repeats(
+        "prefix",
+        [
+            (("providers", index, "apiKeys", "prefix"), provider.api_keys.prefix)
+            for index, provider in providers
+            if provider.api_keys
+        ],
+    )
+    meshes = [(("providers", index, "mesh"), provider.mesh) for index, provider in providers if provider.mesh]
+    domains = [((*path, "trustDomains", i), name) for path, mesh in meshes for i, name in enumerate(mesh.trust_domains)]
+    others = [
+        ((*path, "otherPrincipals", i), name) for path, mesh in meshes for i, name in enumerate(mesh.other_principals)
+    ]
+    yield from _repeats("trust domain", domains)
+    yield from _repeats("principal", others)
     for index, provider in providers:
         if count > 1 and provider.roles.may_grant is None:
             yield Fault(
@@ -46,6 +81,38 @@ def provider_set_faults(providers: Sequence[tuple[int, Provider]], *, count: int
                 "may give, or one could name the roles of another",
                 "list its roles, as in roles: {mayGrant: [user]}",
             )
+
+
+def kinds_of(provider: Provider) -> list[str]:
+    """The kinds that an entry names; a sound one names exactly one."""
+    return [
+        field.alias
+        for name, field in Provider.model_fields.items()
+        if field.alias in _KINDS and getattr(provider, name) is not None
+    ]
+
+
+def _kind_faults(path: Path, provider: Provider) -> Iterator[Fault]:
+    kinds = kinds_of(provider)
+    if not kinds:
+        yield Fault(path, f"provider {provider.name!r} has no kind", "say how it vouches for callers: jwt: {...}")
+    elif len(kinds) > 1:
+        yield Fault(
+            (*path, kinds[1]),
+            f"provider {provider.name!r} is of one kind, not both {' and '.join(kinds)}",
+            "make two entries of it, each with its name",
+        )
+
+
+def _api_key_faults(path: Path, provider: Provider, keys: ApiKeys) -> Iterator[Fault]:
+    if keys.file is None and keys.folder is None:
+        yield Fault((*path, "apiKeys"), "does not say where the keys are", "give file or folder")
+    elif keys.file is not None and keys.folder is not None:
+        yield Fault((*path, "apiKeys", "folder"), "keys are in a file or in a folder, not in both", "remove one")
+    if "claims" in provider.roles.model_fields_set:
+        yield Fault((*path, "roles", "claims"), "API keys have no claims: their roles stand beside them", "remove it")
+    if "fetch" in provider.model_fields_set:
+        yield Fault((*path, "fetch"), "API keys are not fetched", "remove it")
 
 
 def _audience_faults(path: Path, jwt: Jwt, *, any_audience: bool) -> Iterator[Fault]:
@@ -80,6 +147,15 @@ def _source_faults(path: Path, jwt: Jwt) -> Iterator[Fault]:
         yield Fault((*path, "algorithms"), "HS256 takes a secret, and this provider has public keys", hint)
 
 
+def _profile_faults(path: Path, jwt: Jwt) -> Iterator[Fault]:
+    if jwt.profile is None:
+        return
+    if jwt.token_types != ("at+jwt",):
+        yield Fault((*path, "tokenTypes"), "with profile rfc9068 the token type is at+jwt alone", "remove it")
+    if jwt.audience_claim != "aud":
+        yield Fault((*path, "audienceClaim"), "tokens of profile rfc9068 have their audience in aud", "remove it")
+
+
 def _url_faults(path: Path, provider: Provider, jwt: Jwt) -> Iterator[Fault]:
     """What is wrong with the URL that keys are fetched from, if any."""
     if jwt.jwks_uri is not None:
@@ -89,7 +165,7 @@ def _url_faults(path: Path, provider: Provider, jwt: Jwt) -> Iterator[Fault]:
     else:
         key, url = "issuer", jwt.issuer
     where = (*path, "jwt", key)
-    fault = _url_fault(url)
+    fault = url_fault(url)
     if fault:
         why = "" if key == "jwksUri" else "keys are found by discovery at the issuer, but "
         hint = "" if key == "jwksUri" else "give the keys with jwksUri, jwksFile, jwks or secretFile"
@@ -103,22 +179,6 @@ def _url_faults(path: Path, provider: Provider, jwt: Jwt) -> Iterator[Fault]:
             )
         elif provider.fetch.token_file:
             yield Fault((*path, "fetch", "tokenFile"), "the token would be sent over plain http", "use https")
-
-
-def _url_fault(url: str) -> str:
-    """Why a URL is not one that can be fetched. The URL is not repeated: it could hold a password."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is not a URL"
-    if parts.scheme not in ("https", "http") or not host or any(character.isspace() for character in url):
-        return "is not an https URL"
-    if parts.username is not None or parts.password is not None:
-        return "must not hold a user name or a password"
-    if parts.fragment:
-        return "must not have a fragment"
-    return ""
 
 
 def _place_faults(path: Path, places: FromPlaces) -> Iterator[Fault]:
@@ -138,6 +198,10 @@ def _place_faults(path: Path, places: FromPlaces) -> Iterator[Fault]:
     yield from _repeats("header", [((*path, "headers", i), header) for i, header in enumerate(headers)])
     yield from _repeats("cookie", [((*path, "cookies", i), name) for i, name in enumerate(places.cookies)])
     yield from _repeats("parameter", [((*path, "query", i), name) for i, name in enumerate(places.query)])
+    if places.allowed_origins and not places.cookies and not places.websocket_protocol:
+        yield Fault(
+            (*path, "allowedOrigins"), "is about cookies and websocketProtocol, and there is neither", "remove it"
+        )
 
 
 def _repeats(what: str, named: Iterable[tuple[Path, str]]) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""``providers``: who vouches for callers. In this version each is a JWT issuer.
+"""``providers``: who vouches for callers. Each entry is of one kind, and the kind's key names it.
 
 The words are those of Istio's RequestAuthentication where it has one. What decides whether a token is believed is written
 out or has a strict default: audiences must be given, algorithms come from here and never from the token, and a provider
@@ -12,16 +12,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from extauthz.config.basic import Basic
 from extauthz.config.durations import Duration
 from extauthz.config.fields import AnyList, FilePath, HeaderName, ProviderName, Role, Section, SomeList, Text, one_of
+from extauthz.config.introspection import Introspection
+from extauthz.config.mesh import Mesh
 from extauthz.documents import FieldError
 
-__all__ = ["Fetch", "FromHeader", "FromPlaces", "Jwt", "Provider", "ProviderRoles"]
+__all__ = ["ApiKeys", "Fetch", "FromHeader", "FromPlaces", "Jwt", "Provider", "ProviderRoles"]
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256")
 _NEVER_ACCESS = ("logout+jwt", "dpop+jwt", "secevent+jwt", "client-authentication+jwt", "token-introspection+jwt")
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_KEY_PREFIX = re.compile(r"[a-z][a-z0-9]{1,14}_\Z")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
+
+_DEFAULT_FROM: dict[str, Any] = {
+    "apiKeys": {"headers": [{"name": "x-api-key"}]},
+    "basic": {"headers": [{"name": "authorization", "prefix": "Basic "}]},
+}
+"""Where credentials are if nothing is written, for the kinds that don't read ``authorization: Bearer``."""
 
 
 def _token_type(written: str) -> str:
@@ -86,6 +97,20 @@ def _prefix(prefix: str) -> str:
     return prefix
 
 
+def _key_prefix(prefix: str) -> str:
+    if not _KEY_PREFIX.match(prefix):
+        message = "is not the prefix of API keys"
+        raise FieldError(message, "2 to 15 lower-case letters and digits, the first a letter, and an underscore: eak_")
+    return prefix
+
+
+def _origin(origin: str) -> str:
+    if not _ORIGIN.match(origin):
+        message = f"{origin!r} is not an origin"
+        raise FieldError(message, "as browsers send it: https://app.example.com, in lower case, without a final slash")
+    return origin
+
+
 ClaimPath = Annotated[
     AnyList[str],
     AfterValidator(_segments),
@@ -135,9 +160,25 @@ class Jwt(Section):
         Field(validate_default=True),
     ] = ("at+jwt", "JWT", "absent")
     """Which `typ` access tokens may have, without regard to case and `application/`; `absent` stands for none. ID tokens
-    are never taken."""
+    are never taken. With `profile: rfc9068` it is at+jwt alone."""
     clock_skew: Annotated[float, Duration(0, 300)] = 60.0
     """How far the issuer's clock may be from ours."""
+    max_lifetime: Annotated[float, Duration(1, 366 * 86_400)] | None = None
+    """The longest that a token may live, from `iat` and from now to its `exp`. Absent: any time. A stolen token opens
+    doors until its `exp`, so a bound protects against an issuer that gives out tokens for years."""
+    profile: Literal["rfc9068"] | None = None
+    """rfc9068: its tokens are JWT access tokens by that standard: `typ` at+jwt, and `iss`, `exp`, `aud`, `sub`,
+    `client_id`, `iat` and `jti` all there. Absent: many issuers follow it in part only."""
+    audience_claim: Literal["aud", "client_id"] = "aud"
+    """The claim that `audiences` are compared with. client_id: for issuers whose access tokens have no `aud`, such as
+    Amazon Cognito; `audiences` are then the clients whose tokens are taken."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _profile_means_its_type(cls, written: Any) -> Any:
+        if isinstance(written, dict) and written.get("profile") == "rfc9068" and "tokenTypes" not in written:
+            return {**written, "tokenTypes": ["at+jwt"]}
+        return written
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +186,17 @@ class Jwt(Section):
         if isinstance(written, dict) and written.get("secretFile") is not None and "algorithms" not in written:
             return {**written, "algorithms": ["HS256"]}
         return written
+
+
+class ApiKeys(Section):
+    """Keys that were given out with `extauthz keys api create`. Their digests are in a file or in a folder of files."""
+
+    file: FilePath | None = None
+    """The file with the keys. Read again when it changes, effective within a second."""
+    folder: FilePath | None = None
+    """A folder of such files: its `*.yaml` and `*.yml`, and those of the folders in it (a Secret mounted for each key)."""
+    prefix: Annotated[str, AfterValidator(_key_prefix)] = "eak_"
+    """What the keys begin with. It picks this provider for a credential, and lets secret scanners find leaked keys."""
 
 
 class FromHeader(Section):
@@ -167,6 +219,10 @@ class FromPlaces(Section):
     """Names of query parameters. URLs end up in logs and browser histories: only for clients that can do nothing else."""
     websocket_protocol: Annotated[str, AfterValidator(_prefix)] | None = None
     """`bearer.`: the token is a websocket subprotocol `bearer.<token>`, as browsers can send it."""
+    allowed_origins: SomeList[Annotated[str, AfterValidator(_origin)]] | None = None
+    """Whose pages may use these cookies and subprotocols: the `Origin` of a request that carries its credential in one of
+    them must be in the list. Absent: for cookies it must be the request's own host, for subprotocols, which no browser
+    sends by itself, any. Without `Origin`, cookies count for GET, HEAD and OPTIONS alone, and for no websocket."""
 
 
 class ProviderRoles(Section):
@@ -175,14 +231,17 @@ class ProviderRoles(Section):
     claims: AnyList[ClaimPath] = (("roles",),)
     """Where in the token roles are. A string is a dotted path, a list is literal segments: `[["https://x/roles"]]`."""
     map: Annotated[dict[Text, Role], Field(default_factory=dict)]
-    """From a foreign group or role to ours; what is not in it keeps its name."""
+    """From a foreign group or role to ours."""
+    unmapped: Literal["keep", "drop"] = "keep"
+    """What becomes of a name that is not in `map`. keep: it is a role as it is. drop: it gives no role; right where others
+    choose the names (groups, namespaces), since one of them could choose the name of a role of ours."""
     may_grant: AnyList[Role] | None = None
     """The roles that this provider may give, after mapping; others are left out. Required as soon as there are two
     providers, since one of them could otherwise name the roles of the other."""
 
 
 class Fetch(Section):
-    """How a provider's keys are fetched. Redirects to other hosts are never followed."""
+    """How a provider's keys are fetched, and its endpoint is asked. Redirects to other hosts are never followed."""
 
     ca_file: FilePath | None = None
     """Authorities to trust instead of the system's, PEM."""
@@ -201,6 +260,14 @@ class Provider(Section):
     """What policies and metrics call it."""
     jwt: Jwt | None = None
     """The issuer of the tokens."""
+    introspection: Introspection | None = None
+    """An endpoint that is asked about opaque tokens."""
+    api_keys: ApiKeys | None = None
+    """Keys given out to programs."""
+    mesh: Mesh | None = None
+    """Proxies that vouch for their peers by certificate. It counts only for policies that name this provider."""
+    basic: Basic | None = None
+    """A directory of people with passwords."""
     places: Annotated[FromPlaces, Field(alias="from")] = FromPlaces(
         headers=(FromHeader(name="authorization", prefix="Bearer "),)
     )
@@ -208,4 +275,13 @@ class Provider(Section):
     roles: ProviderRoles = ProviderRoles()
     """Which roles it gives."""
     fetch: Fetch = Fetch()
-    """How its keys are reached."""
+    """How its keys and endpoints are reached."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _places_of_the_kind(cls, written: Any) -> Any:
+        if isinstance(written, dict) and "from" not in written:
+            for kind, places in _DEFAULT_FROM.items():
+                if kind in written:
+                    return {**written, "from": places}
+        return written

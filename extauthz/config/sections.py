@@ -25,6 +25,7 @@ __all__ = [
     "Responses",
     "Roles",
     "Telemetry",
+    "TokenCache",
     "Traces",
 ]
 
@@ -161,6 +162,18 @@ class Logs(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important messages that are shown."""
+
+
+class TokenCache(Section):
+    """JWTs that were verified a moment ago and are not verified again. Policies judge each request anew."""
+
+    max_entries: Annotated[int, within(0, 10_000_000)] = 100_000
+    """How many tokens are remembered. 0: each one is verified every time."""
+    max_bytes: Annotated[int, within(0, 64 * 1024**3)] = 160 * 1024**2
+    """How much memory they take at most, as an estimate: a token of 1 kB takes about 1.5 kB."""
+    max_age: Annotated[float, Duration(1, 3600)] = 300.0
+    """After how long a token is verified anew. It is never remembered beyond its `exp`, and not when a key of its issuer
+    has gone: this is the bound for all else."""
 
 
 class Telemetry(Section):

@@ -118,6 +118,11 @@ def connection_manager(options: EnvoyOptions) -> hcm.HttpConnectionManager:
     )
     if options.edge:
         harden(manager, options)
+    if options.forward_client_cert:
+        manager.forward_client_cert_details = hcm.HttpConnectionManagerForwardClientCertDetails.APPEND_FORWARD
+        manager.set_current_client_cert_details = hcm.HttpConnectionManagerSetCurrentClientCertDetails(
+            subject=True, dns=True, uri=True
+        )
     return manager
 
 

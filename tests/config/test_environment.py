@@ -95,7 +95,10 @@ def test_empty_is_unset(load: Callable[..., Any]) -> None:
             "EXTAUTHZ_ROLES__INCLUDES__ADMIN",
             "no setting has this variable (give the whole of EXTAUTHZ_ROLES__INCLUDES as JSON)",
         ),
-        ("EXTAUTHZ_WORKERS", "more than one worker is not available in this version of extauthz: it runs in one process (unset it)"),
+        (
+            "EXTAUTHZ_WORKERS",
+            "more than one worker is not available in this version of extauthz: it runs in one process (unset it)",
+        ),
         (
             "EXTAUTHZ_STORE__URL",
             "a store other than memory is not available in this version of extauthz: there is no shared state yet (unset it)",

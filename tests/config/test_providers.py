@@ -273,3 +273,34 @@ def test_anonymous(problems: Callable[..., list[str]], text: str) -> None:
     """The role anonymous can be given by nothing."""
     [problem] = problems(text)
     assert "role 'anonymous' can be given by nothing" in problem
+
+
+def test_access_token_options(load: Callable[..., Any], problems: Callable[..., list[str]]) -> None:
+    """Lifetime, profile and audience claim are off by default; the profile brings its token type and tolerates no other."""
+    plain = load(providers(provider())).providers[0].jwt
+    assert (plain.max_lifetime, plain.profile, plain.audience_claim) == (None, None, "aud")
+    written = load(providers(provider("maxLifetime: 24h, profile: rfc9068"))).providers[0].jwt
+    assert (written.max_lifetime, written.token_types) == (86_400.0, ("at+jwt",))
+    assert load(providers(provider("audienceClaim: client_id"))).providers[0].jwt.audience_claim == "client_id"
+    [problem] = problems(providers(provider("profile: rfc9068, tokenTypes: [JWT]")))
+    assert "with profile rfc9068 the token type is at+jwt alone" in problem
+    [problem] = problems(providers(provider("profile: rfc9068, audienceClaim: client_id")))
+    assert "have their audience in aud" in problem
+    assert len(problems(providers(provider("maxLifetime: 0s")))) == 1
+    assert len(problems(providers(provider("profile: at+jwt")))) == 1
+    assert len(problems(providers(provider("audienceClaim: azp")))) == 1
+
+
+def test_unmapped_names(load: Callable[..., Any], problems: Callable[..., list[str]]) -> None:
+    """Names without an entry in map are kept unless they are to be dropped."""
+    assert load(providers(provider())).providers[0].roles.unmapped == "keep"
+    assert load(providers(provider(rest="roles: {unmapped: drop}"))).providers[0].roles.unmapped == "drop"
+    assert len(problems(providers(provider(rest="roles: {unmapped: none}")))) == 1
+
+
+def test_token_cache(load: Callable[..., Any], problems: Callable[..., list[str]]) -> None:
+    """The cache of verified tokens has bounds, which can be moved within reason."""
+    cache = load().token_cache
+    assert (cache.max_entries, cache.max_bytes, cache.max_age) == (100_000, 160 * 1024**2, 300.0)
+    assert load("tokenCache: {maxEntries: 0, maxAge: 30s}").token_cache.max_age == 30.0
+    assert len(problems("tokenCache: {maxEntries: -1, maxBytes: 1.5, maxAge: 2h}")) == 3

@@ -46,6 +46,12 @@ def test_one_trace_has_spans_of_all_three(mesh: LocalMesh) -> None:
     assert ours.attributes["extauthz.provider"] == "dev"
 
 
+def test_a_long_trace_state_is_no_outage(mesh: LocalMesh) -> None:
+    """Envoy hands the client's tracestate on as metadata of the check, however long; the check is decided all the same."""
+    trace = SAMPLED.format(trace="5af7651916cd43dd8448eb211c80319c")
+    assert ask(mesh, trace, tracestate="a=" + "x" * 40_000).status_code == 200
+
+
 def test_a_denial_is_in_the_trace_with_its_reason(mesh: LocalMesh) -> None:
     """And nothing of the token, the query or the headers."""
     assert mesh.collector is not None
