@@ -6,11 +6,12 @@ Trade-off: argparse and late imports, so that `--help` and `render --check` do n
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
+from mesh.address import AddressError
 from mesh.processes import ProcessError
+from mesh.signals import Stop
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,9 +32,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     arguments = _parser().parse_args()
-    # As Ctrl-C does, so that everything that was started is stopped in order.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop = Stop()
     try:
+        stop.listen()
         if arguments.command == "render":
             from mesh import render
 
@@ -41,12 +42,12 @@ def main() -> int:
         if arguments.command == "up":
             from mesh import up
 
-            return up.run(arguments.state)
+            return up.run(stop, arguments.state)
         from mesh.demo import report
 
         return report.run(arguments.state)
-    except FileNotFoundError as missing:
-        print(missing, file=sys.stderr)
+    except (OSError, AddressError) as problem:
+        print(f"the mesh can't start: {problem}", file=sys.stderr)
         return 2
     except ProcessError as failure:
         print(failure, file=sys.stderr)

@@ -4,14 +4,16 @@ Model: addresses are written by people as one string and are parsed once, here. 
 the process starters and the printed hints use.
 
 Trade-off: a free port is found by binding and closing again, so another process could take it in between. Holding the
-socket open instead would need every child to accept an inherited descriptor, which Envoy does not. The kernel hands
-out ephemeral ports at random, so the window is harmless in practice.
+socket open instead would need every child to accept an inherited descriptor, which Envoy does not. So ports are drawn
+from below those that the kernel gives to outgoing connections: of these a busy machine opens hundreds a second, and one
+of them would now and then get the port between the look and the use.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import random
 import socket
 from dataclasses import dataclass
 
@@ -19,6 +21,13 @@ from typing_extensions import override
 
 LOOPBACK = "127.0.0.1"
 HIGHEST_PORT = 65535
+DRAWN = range(15_000, 32_000)
+"""Ports for servers. Outgoing connections get theirs from 32768 on (Linux) or 49152 on (IANA)."""
+ATTEMPTS = 100
+
+
+class AddressError(ValueError):
+    """What was given is no address, or none that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +61,21 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Reads one address; raises ValueError when it is neither `host:port` nor `unix:/path`."""
+    """Reads one address; raises AddressError when it is neither `host:port` nor `unix:/path`."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path.startswith("/"):
-            raise ValueError(f"{text!r}: a unix socket needs an absolute path, as in unix:/run/extauthz.sock")
+            raise AddressError(f"{text!r}: a unix socket needs an absolute path, as in unix:/run/extauthz.sock")
         return Address(path=path)
     host, separator, port = text.rpartition(":")
     if not separator or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= HIGHEST_PORT:
-        raise ValueError(f"{text!r} is not an address: write host:port, [v6]:port or unix:/path")
+        raise AddressError(f"{text!r} is not an address: write host:port, [v6]:port or unix:/path")
     return Address(host=host.removeprefix("[").removesuffix("]"), port=int(port))
 
 
 def _bound(preferred: int) -> socket.socket:
-    for candidate in (preferred, 0):
+    draw = random.SystemRandom()  # processes that were forked from one must not draw alike
+    for candidate in (*([preferred] if preferred else []), *draw.sample(DRAWN, ATTEMPTS)):
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

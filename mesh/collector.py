@@ -9,6 +9,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT at a real collector to keep and see traces.
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import deque
@@ -101,15 +102,22 @@ class Collector:
                 self._arrived.wait(min(left, 0.1))
 
     def start(self) -> Self:
-        """Binds and serves; raises RuntimeError when the port is taken."""
+        """Binds and serves; raises OSError when the port is taken."""
         export = grpc.unary_unary_rpc_method_handler(
             self._export,
             request_deserializer=service.ExportTraceServiceRequest.FromString,
             response_serializer=service.ExportTraceServiceResponse.SerializeToString,
         )
-        server = grpc.server(futures.ThreadPoolExecutor(max_workers=2, thread_name_prefix="collector"))
+        server = grpc.server(
+            futures.ThreadPoolExecutor(max_workers=2, thread_name_prefix="collector"),
+            # A second collector on one port would take half of the spans.
+            options=[("grpc.so_reuseport", 0)],
+        )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(EXPORT, {"Export": export}),))
-        server.add_insecure_port(self.listen)
+        try:
+            server.add_insecure_port(self.listen)
+        except RuntimeError:
+            raise OSError(errno.EADDRINUSE, f"the collector can't listen on {self.listen}") from None
         server.start()
         self._server = server
         return self

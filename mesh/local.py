@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from mesh.address import LOOPBACK, free_addresses
+from mesh.address import LOOPBACK, AddressError, free_addresses
 from mesh.authz import AuthzProcess, AuthzSettings
 from mesh.collector import Collector
 from mesh.issuer import Issuer
@@ -42,10 +42,12 @@ USUAL = {
 
 
 def collector_address(endpoint: str) -> str:
-    """`host:port` of an OTLP endpoint URL; raises ValueError for TLS, which the mesh does not export with."""
+    """`host:port` of an OTLP endpoint URL; raises AddressError for TLS, which the mesh does not export with."""
     url = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
     if url.scheme != "http" or not url.hostname:
-        raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint!r}: the mesh exports to http://host:port only")
+        raise AddressError(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint!r}, but the mesh exports to http://host:port only"
+        )
     return f"{url.hostname}:{url.port or 4317}"
 
 

@@ -202,7 +202,7 @@ class Supervisor:
                 process.start()
             for process in processes:
                 process.wait_ready()
-                self._report(f"{process.name} is ready after {time.monotonic() - began:.1f} s")
+                self._report(f"{process.name} ready after {time.monotonic() - began:.1f} s")
         except BaseException:
             self.stop()
             raise
@@ -216,4 +216,4 @@ class Supervisor:
         while self._processes:
             process = self._processes.pop()
             code = process.stop()
-            self._report(f"{process.name} stopped ({code})")
+            self._report(f"{process.name} stopped" + (f" with exit code {code}" if code else ""))

@@ -1,7 +1,7 @@
 """`python -m mesh up`: the mesh, kept running until Ctrl-C, with lines to paste.
 
 Model: the parent process owns everything. It starts the mesh, prints what to try, then watches: a child that dies ends
-the whole mesh with its log on the screen, a Ctrl-C or SIGTERM stops all children in order. Tokens in the printed lines
+the whole mesh with its log on the screen, a signal stops all children in order. Tokens in the printed lines
 are minted when the line is run, so they are never stale.
 
 Trade-off: the state folder is temporary and goes away with the mesh unless `--state` names one.
@@ -9,16 +9,14 @@ Trade-off: the state folder is temporary and goes away with the mesh unless `--s
 
 from __future__ import annotations
 
-import signal
 import tempfile
-import threading
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from mesh.local import LocalMesh
+from mesh.signals import Stop
 
 
 def _lines(mesh: LocalMesh) -> list[tuple[str, str]]:
@@ -61,9 +59,9 @@ def announce(console: Console, mesh: LocalMesh) -> None:
         ("Envoy admin", mesh.envoy.admin_url),
         ("extauthz health", f"{mesh.authz.admin_url}/readyz?verbose"),
         ("extauthz metrics", f"{mesh.authz.admin_url}/metrics"),
-        ("gRPC upstream", f"{mesh.envoy.options.listen}, service demo.echo.v1.Echo (through Envoy, plaintext)"),
+        ("gRPC", f"{mesh.envoy.options.listen}, service demo.echo.v1.Echo, plaintext"),
         ("traces", "not kept: set OTEL_EXPORTER_OTLP_ENDPOINT" if mesh.collector else "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        ("policies", "mesh/policies/ (edit them: changes are loaded at once)"),
+        ("policies", "mesh/policies/ (what you change there is loaded)"),
         ("why a request was denied", f"tail -f {mesh.access_log}"),
         ("decisions", str(mesh.decisions)),
         ("logs and configurations", str(mesh.state)),
@@ -73,22 +71,15 @@ def announce(console: Console, mesh: LocalMesh) -> None:
     say("\nCtrl-C stops it.")
 
 
-def run(state: Path | None = None) -> int:
+def run(stop: Stop, state: Path | None = None) -> int:
     """Runs the mesh until a signal; returns the exit code."""
     console = Console(highlight=False)
-    # While things start, a signal interrupts the waiting; from then on it only sets this.
-    ended = threading.Event()
     with ExitStack() as stack:
         folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extauthz-mesh-")))
         mesh = stack.enter_context(LocalMesh(folder, usual_ports=True, report=lambda line: console.print(f"  {line}")))
-
-        def leave(_number: int, _frame: FrameType | None) -> None:
-            ended.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, leave)
+        stop.calm()
         announce(console, mesh)
-        while not ended.wait(0.5):
+        while not stop.asked.wait(0.5):
             if (dead := mesh.ended()) is not None:
                 console.print(f"{dead.name} ended by itself with exit code {dead.returncode}", style="red")
                 console.print(dead.log.read_text(errors="replace")[-4000:], markup=False)

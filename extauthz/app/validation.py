@@ -67,7 +67,9 @@ def _log_problems(config: Config) -> list[Problem]:
     sink = config.telemetry.decisions.sink
     if sink in ("none", "stdout") or Path(sink).parent.is_dir():
         return []
-    return [Problem(Position("telemetry.decisions.sink"), f"{sink} can't be written: its folder is missing", "create it")]
+    return [
+        Problem(Position("telemetry.decisions.sink"), f"{sink} can't be written: its folder is missing", "create it")
+    ]
 
 
 def _read_certificates(name: str, values: Listener) -> None:

@@ -18,10 +18,23 @@ def envoy_config(
     /,
     *,
     config: ConfigFile = None,
-    authz: Annotated[str | None, Parameter(help="Where the proxy reaches extauthz: host:port or unix:/path.")] = None,
-    listen: Annotated[str | None, Parameter(help="Where that Envoy listens (envoy only).")] = None,
-    upstream: Annotated[str | None, Parameter(help="The service behind it (envoy only).")] = None,
-    collector: Annotated[str | None, Parameter(help="The OpenTelemetry collector for its traces (envoy only).")] = None,
+    authz: Annotated[
+        str | None,
+        Parameter(
+            help="Where the proxy reaches extauthz: host:port or unix:/path. Without it 127.0.0.1:9000, and for Istio "
+            "the Service extauthz in a namespace extauthz."
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None, Parameter(help="Where that Envoy listens (envoy only). Without it 0.0.0.0:10000.")
+    ] = None,
+    upstream: Annotated[
+        str | None, Parameter(help="The service behind it (envoy only). Without it 127.0.0.1:8000.")
+    ] = None,
+    collector: Annotated[
+        str | None,
+        Parameter(help="The OpenTelemetry collector for its traces (envoy only). Without it 127.0.0.1:4317."),
+    ] = None,
 ) -> int:
     """Print the configuration that a proxy needs to ask extauthz before every request.
 

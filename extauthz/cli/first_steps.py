@@ -8,15 +8,29 @@ __all__ = ["first_steps", "policies_in"]
 _ENDINGS = (".yaml", ".yml")
 
 _TEXT = """\
-extauthz: there is no policy yet, so every request is denied. Policies are looked for in: {places}
-The smallest one allows every caller whose token gives the role user; put it into {file}:
+extauthz: there is no policy yet, so every request is denied.
+Policies are looked for in: {places}
+The smallest one allows every caller whose token gives the role user.
+Put it into {file}:
 
     apiVersion: {group}/v1
     kind: AuthPolicy
     metadata: {{name: first}}
     spec: {{rules: [{{role: user}}]}}
 
-It is in force within a second. Check it with `extauthz validate`; docs/policies.md has the rest.
+It is in force within a second. `extauthz validate` checks it, docs/policies.md
+has the rest.
+"""
+
+_VOUCHING = """\
+Nobody vouches for callers yet either.
+Say in extauthz.yaml who issues their tokens, and start again:
+
+    providers:
+    - name: corporate
+      jwt: {issuer: "https://login.example.com/", audiences: [orders]}
+
+docs/configuration.md has the rest.
 """
 
 
@@ -30,12 +44,12 @@ def policies_in(paths: Iterable[str]) -> bool:
         return True
 
 
-def first_steps(paths: Iterable[str], *, group: str) -> str:
-    """How to begin, as lines for a terminal."""
+def first_steps(paths: Iterable[str], *, group: str, vouched: bool) -> str:
+    """How to begin, as lines for a terminal; ``vouched`` says whether there is a provider."""
     places = list(paths)
     first = Path(places[0])
     file = first if first.suffix in _ENDINGS else first / "first.yaml"
-    return _TEXT.format(places=", ".join(places), file=file, group=group)
+    return _TEXT.format(places=", ".join(places), file=file, group=group) + ("" if vouched else f"\n{_VOUCHING}")
 
 
 def _holds_policy(path: Path) -> bool:

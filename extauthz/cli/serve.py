@@ -12,7 +12,11 @@ __all__ = ["ConfigFile", "serve"]
 
 ConfigFile = Annotated[
     str | None,
-    Parameter(help="The configuration file; without it extauthz.yaml, if there is one.", show_default=False),
+    Parameter(
+        name=("--config", "-c"),
+        help="The configuration file; without it extauthz.yaml, if there is one.",
+        show_default=False,
+    ),
 ]
 
 
@@ -30,5 +34,7 @@ def serve(*, config: ConfigFile = None) -> int:
 
     loaded = load_config(config, os.environ)
     if not policies_in(loaded.policies.files):
-        sys.stderr.write(first_steps(loaded.policies.files, group=loaded.policies.group))
+        sys.stderr.write(
+            first_steps(loaded.policies.files, group=loaded.policies.group, vouched=bool(loaded.providers))
+        )
     return app.serve(loaded)

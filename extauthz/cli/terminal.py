@@ -12,7 +12,7 @@ from typing import TextIO
 
 from extauthz.errors import Problem
 
-__all__ = ["complain", "problem_lines"]
+__all__ = ["complain", "harmless", "problem_lines"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BOLD = "\x1b[1m"
@@ -24,8 +24,8 @@ def problem_lines(problems: Iterable[Problem], stream: TextIO) -> list[str]:
     """The lines for some problems, coloured if the stream is a terminal."""
     bold, plain = (_BOLD, _PLAIN) if _colourful(stream) else ("", "")
     return [
-        f"{bold}{_harmless(str(problem.where))}:{plain} {_harmless(problem.message)}"
-        + (f" ({_harmless(problem.hint)})" if problem.hint else "")
+        f"{bold}{harmless(str(problem.where))}:{plain} {harmless(problem.message)}"
+        + (f" ({harmless(problem.hint)})" if problem.hint else "")
         for problem in problems
     ]
 
@@ -34,14 +34,14 @@ def complain(message: str, *, hint: str = "") -> None:
     """Say on standard error why a command can't be done."""
     stream = sys.stderr
     red, plain = (_RED, _PLAIN) if _colourful(stream) else ("", "")
-    text = "\n".join(_harmless(line) for line in message.split("\n"))
+    text = "\n".join(harmless(line) for line in message.split("\n"))
     stream.write(f"{red}extauthz:{plain} {text}" + (f" (see {hint})" if hint else "") + "\n")
+
+
+def harmless(text: str) -> str:
+    """The text with control characters, and those that turn the direction of writing, spelled out."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def _colourful(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _harmless(text: str) -> str:
-    """The text with control characters, and those that turn the direction of writing, spelled out."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)

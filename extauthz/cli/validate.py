@@ -47,7 +47,8 @@ def validate(
 
 def _summary(problems: int, counts: dict[str, int]) -> str:
     if problems:
-        return f"{problems} {'problem' if problems == 1 else 'problems'}"
+        count = f"{problems} {'problem' if problems == 1 else 'problems'}"
+        return count if counts else f"{count}; policies are looked at once the configuration can be read"
     one = {"policies": "policy", "rules": "rule", "providers": "provider"}
     text = ", ".join(f"{count} {one[name] if count == 1 else name}" for name, count in counts.items())
     return f"fine: {text}" + ("" if counts.get("policies") else "; without a policy every request is denied")

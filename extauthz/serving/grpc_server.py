@@ -10,7 +10,9 @@ Options, and why (reference: Envoy's connections are few and long-lived):
 connections end after an age, so that load spreads over new replicas; gRPC varies the age by a tenth by itself. Pings
 are allowed every five seconds, also without calls: by default gRPC answers Envoy's keepalive with GOAWAY. The server
 pings as well, so that connections of proxies that vanished don't stay. ``SO_REUSEPORT`` is off, so that a second
-server on the same port fails.
+server on the same port fails. A Check's metadata may be as long as the headers that Envoy takes from a client, since
+part of them are the client's words (``tracestate``): by default gRPC answers more than 8 KiB with an error, and with it
+whoever wants a Check to fail can make it fail.
 """
 
 import asyncio
@@ -49,6 +51,8 @@ class GrpcOptions:
 
     max_message_bytes: int = 262_144
     """A larger message, compressed or not, is refused by the transport with RESOURCE_EXHAUSTED."""
+    max_metadata_bytes: int = 98_304
+    """Of one call. Envoy takes 60 KiB of headers from a client by default."""
     max_connection_age: float = 600.0
     """Seconds, plus or minus a tenth, after which a connection gets GOAWAY."""
     max_connection_age_grace: float = 30.0
@@ -65,6 +69,9 @@ class GrpcOptions:
         return [
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", self.max_message_bytes),
+            # With two limits, what is between them would be refused by chance.
+            ("grpc.max_metadata_size", self.max_metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
             ("grpc.max_concurrent_streams", self.max_concurrent_streams),
             # gRPC counts a stream until its last byte has left, so a client that keeps to the limit exactly goes over
             # it now and then. By default such a stream is reset, which Envoy takes for a failed check.

@@ -42,9 +42,9 @@ class Readiness:
         """Note that the listeners are open; ``text`` says where."""
         self._settle("listeners", ok=True, text=text)
 
-    def policies_loaded(self, generation: int) -> None:
-        """Note the generation of the set of policies in force."""
-        self._settle(_POLICIES, ok=True, text=f"generation {generation}")
+    def policies_loaded(self, generation: int, note: str = "") -> None:
+        """Note the generation of the set of policies in force; ``note`` is what else people should know of it."""
+        self._settle(_POLICIES, ok=True, text=f"generation {generation}" + (f": {note}" if note else ""))
 
     def policies_failed(self, generation: int, error: str) -> None:
         """Note that a set could not be loaded while the set of ``generation`` stays in force."""

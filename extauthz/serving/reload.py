@@ -27,6 +27,8 @@ _log = structlog.get_logger()
 _READS = 5
 """How often files are read that change while they are read; after that the watch will call again."""
 
+_NONE = "there is no policy, every request is denied"
+
 Snapshot = TypeVar("Snapshot")
 
 
@@ -59,6 +61,7 @@ class PolicyReloader(Generic[Snapshot]):
         self._generation = 0
         self._digest = b""
         self._error: str | None = None
+        self._note = ""
         self._lock = asyncio.Lock()
         self._asked = 0
         self._covered = 0
@@ -105,7 +108,7 @@ class PolicyReloader(Generic[Snapshot]):
         if found is None:
             if self._error is not None:
                 self._error = None
-                self._readiness.policies_loaded(self._generation)
+                self._readiness.policies_loaded(self._generation, self._note)
                 _log.info("policies are as before", generation=self._generation)
             return
         snapshot, digest, files = found
@@ -113,9 +116,13 @@ class PolicyReloader(Generic[Snapshot]):
         self._generation += 1
         self._digest = digest
         self._error = None
-        self._readiness.policies_loaded(self._generation)
+        self._note = "" if files else _NONE
+        self._readiness.policies_loaded(self._generation, self._note)
         self._count("loaded", self._generation)
-        _log.info("policies loaded", generation=self._generation, files=files)
+        if files:
+            _log.info("policies loaded", generation=self._generation, files=files)
+        else:
+            _log.warning(_NONE, generation=self._generation, places=self._paths)
 
     def _fail(self, error: str) -> None:
         if error == self._error:

@@ -11,6 +11,7 @@ mended from inside, so it ends the process, with an error, and whoever runs the 
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ _log = structlog.get_logger()
 
 _CHECK = "listen.check"
 _ADMIN = "listen.admin"
+_STREAMS = (0, 1, 2)
+"""The descriptors of standard input, output and error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ class Server:
     async def _stop(self) -> None:
         parts = self._parts
         parts.readiness.drain()
-        _log.info("draining", delay=parts.drain_delay, grace=parts.grace)
+        _log.info("draining; a second signal stops at once", delay=parts.drain_delay, grace=parts.grace)
         if self._timer is not None:
             self._timer.cancel()
         hurry = asyncio.create_task(self._hurry.wait())
@@ -199,6 +202,9 @@ class Server:
 async def serve(server: Server) -> None:
     """Run a server until SIGTERM or SIGINT, then stop it in order; a second signal stops it at once.
 
+    SIGHUP stops it too if it means that the terminal was closed. Elsewhere it is an operator's "reload", and harmless:
+    files are followed anyway.
+
     Returns after an orderly stop, a hurried one included: the exit code is 0. Raises what ``Server.start`` raises, and
     ServingError if a listener failed.
     """
@@ -209,7 +215,15 @@ async def serve(server: Server) -> None:
             server.hurry()
         asked.set()
 
-    with _signals(signalled):
+    at_a_terminal = any(map(os.isatty, _STREAMS))  # asked now, since a closed terminal is none
+
+    def hung_up() -> None:
+        if at_a_terminal:
+            signalled()
+        else:
+            _log.info("SIGHUP changes nothing: files are followed, a new configuration needs a restart")
+
+    with _signals(signalled, hung_up):
         await server.start()
         ended = asyncio.create_task(server.wait())
         told = asyncio.create_task(asked.wait())
@@ -222,11 +236,13 @@ async def serve(server: Server) -> None:
 
 
 @contextmanager
-def _signals(callback: Callable[[], None]) -> Iterator[None]:
-    """Call back for each SIGTERM and SIGINT."""
+def _signals(stop: Callable[[], None], hung_up: Callable[[], None]) -> Iterator[None]:
+    """Call back for each SIGTERM and SIGINT, and for each SIGHUP unless it is ignored already, as under nohup."""
     loop = asyncio.get_running_loop()
-    wanted = (signal.SIGTERM, signal.SIGINT)
-    for one in wanted:
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted[signal.SIGHUP] = hung_up
+    for one, callback in wanted.items():
         loop.add_signal_handler(one, callback)
     try:
         yield

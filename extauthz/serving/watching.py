@@ -14,7 +14,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from extauthz.serving.faults import describe
 
@@ -29,6 +29,8 @@ _STEP_MS = 100
 _DEBOUNCE_MS = 400
 """How long a stream of notifications is waited out at most."""
 _RETRY_SECONDS = 1.0
+_AGAIN_SECONDS = 0.05
+"""After a watch was made: to look once more."""
 
 _Mark = tuple[str, int, int, int, int]
 
@@ -57,8 +59,9 @@ def _mark(path: str, stat: Callable[[], os.stat_result]) -> _Mark:
 async def watch(paths: Iterable[str], changed: Callable[[], Awaitable[object]]) -> None:
     """Call ``changed`` after each change of the files, or of the entries of the folders, at some paths.
 
-    It is called once at the beginning, too, for what changed before anybody watched. Calls follow each other, never overlap, and come within a second of a change that the system notifies. An error of
-    ``changed`` is logged, and so is one of the watching itself; both go on. Ends only by being cancelled.
+    It is called once at the beginning, too, for what changed before anybody watched. Calls follow each other, never
+    overlap, and come within a second of a change that the system notifies. An error of ``changed`` is logged, and so is
+    one of the watching itself; both go on. Ends only by being cancelled.
     """
     paths = tuple(paths)
     seen: Fingerprint | None = None
@@ -82,10 +85,11 @@ async def _moments(paths: tuple[str, ...]) -> AsyncGenerator[None]:
         folders = await asyncio.to_thread(_folders, paths)
         yield
         try:
-            async with aclosing(_notifications(list(folders))) as notifications:
-                async for _ in notifications:
+            async with aclosing(_looking_again(_notifications(list(folders)))) as notifications:
+                async for gone in notifications:
                     yield
-                    if folders != await asyncio.to_thread(_folders, paths):
+                    # The number of a folder that is gone may be given to the next one.
+                    if not gone.isdisjoint(folders) or folders != await asyncio.to_thread(_folders, paths):
                         break
         except FileNotFoundError:
             # A folder went away between the look at it and the watch; look again.
@@ -98,12 +102,30 @@ async def _moments(paths: tuple[str, ...]) -> AsyncGenerator[None]:
             await asyncio.sleep(_LOOK_MS / 1000)
 
 
-async def _notifications(folders: list[str]) -> AsyncGenerator[None]:
-    """Something happened in one of the folders, or nothing did for a while."""
+async def _looking_again(notifications: AsyncGenerator[set[str]]) -> AsyncGenerator[set[str]]:
+    """The notifications, and a moment just after the watch was made: what happened between the look before and the watch
+    is in neither.
+    """
+    async with aclosing(notifications):
+        first = asyncio.ensure_future(anext(notifications))
+        try:
+            done, _ = await asyncio.wait({first}, timeout=_AGAIN_SECONDS)
+            if not done:
+                yield set()
+            yield await first
+        finally:
+            if first.cancel():
+                await asyncio.wait({first})
+        async for gone in notifications:
+            yield gone
+
+
+async def _notifications(folders: list[str]) -> AsyncGenerator[set[str]]:
+    """Something happened in one of the folders, or nothing did for a while; gives the paths that went away."""
     if not folders:
         while True:
             await asyncio.sleep(_LOOK_MS / 1000)
-            yield
+            yield set()
     stop = asyncio.Event()
     events = awatch(
         *folders,
@@ -118,8 +140,8 @@ async def _notifications(folders: list[str]) -> AsyncGenerator[None]:
     )
     try:
         async with aclosing(events):
-            async for _ in events:
-                yield
+            async for changes in events:
+                yield {path for change, path in changes if change is Change.deleted}
     finally:
         stop.set()
 

@@ -1,8 +1,14 @@
 """What the server says about itself: lines for people on a terminal, JSON everywhere else, one event a line.
 
+A terminal shows the time of day by its own clock, the level, the event and its values, and of loggers only those of
+libraries, so that a line fits where somebody reads it while it comes.
+
 structlog and the standard library's logging end in the same handler, so that what uvicorn, grpc and OpenTelemetry say is
-redacted like our own words, and the usual logging levels apply to all. Libraries are heard from WARNING on. The exporter
-of spans repeats itself for each batch that an absent collector refuses: it is heard once a minute.
+redacted like our own words, and the usual logging levels apply to all. Libraries are heard from WARNING on.
+
+Nothing fills a disk: what one place says with each request (a fault that each of them meets) is told thirty times a
+minute, and then how often it was not. The exporter of spans repeats itself for each batch that an absent collector
+refuses: it is heard once a minute. At the level debug all else is told.
 
 Every key and every string, nested ones too, passes the redaction before it reaches any handler, and objects are spelled
 there, so that nothing is left for a renderer to call ``repr`` on. Tracebacks are printed without the values of local
@@ -31,7 +37,11 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 _LIBRARIES = ("asyncio", "grpc", "opentelemetry", "uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error")
+_OURS = "extauthz"
 _REPEATING = "opentelemetry."
+_MOST = 30
+"""Lines a minute about one event of one logger."""
+_SOURCES = 1024
 _FIRST = ("time", "level", "logger", "event")
 _OWN = ("_record", "_from_structlog")
 """What structlog keeps in the event of a library until it is rendered."""
@@ -59,7 +69,9 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
+        if terminal
+        else structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
         _Redaction(escape=terminal),
     ]
@@ -74,22 +86,25 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors="NO_COLOR" not in os.environ,
-            timestamp_key="time",
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-        if terminal
-        else structlog.processors.JSONRenderer()
-    )
+    renderers: list[Processor] = [structlog.processors.JSONRenderer()]
+    if terminal:
+        renderers = [
+            _without_own_name,
+            structlog.dev.ConsoleRenderer(
+                colors=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+                timestamp_key="time",
+                pad_event_to=0,
+                pad_level=True,
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
     # A record whose arguments don't fit its message would be printed raw to standard error.
     logging.raiseExceptions = False
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=last,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     handler.addFilter(_quieten())
@@ -98,7 +113,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    logging.getLogger("extauthz").setLevel(_LEVELS[level.lower()])
+    logging.getLogger(_OURS).setLevel(_LEVELS[level.lower()])
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.setLevel(logging.WARNING)
@@ -112,15 +127,32 @@ def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> tuple[tu
     return arguments, {**keywords, "exc_info": None}
 
 
+def _without_own_name(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: of our own events, the name of the module says nothing to the people who run it."""
+    if str(event.get("logger", "")).partition(".")[0] == _OURS:
+        del event["logger"]
+    return event
+
+
 def _quieten() -> Any:
-    """A filter that lets a source of repeated complaints through once a minute."""
-    sources: dict[str, Repeats] = {}
+    """A filter that lets a source of repeated lines through so often, and lets it say how often it was not."""
+    sources: dict[tuple[str, str], Repeats] = {}
 
     def admit(record: logging.LogRecord) -> bool:
-        if not record.name.startswith(_REPEATING):
+        repeating = record.name.startswith(_REPEATING)
+        if not repeating and logging.getLogger(_OURS).level <= logging.DEBUG:
             return True
-        # Keyed by the logger's name, of which a library has a fixed number.
-        return sources.setdefault(record.name, Repeats(time.monotonic)).due() is not None
+        # The words of our own events are fixed, the rest is in their values; a library's may be anything.
+        own = record.msg if isinstance(record.msg, dict) else None
+        source = (record.name, str(own.get("event")) if own else "")
+        if source not in sources:
+            if len(sources) >= _SOURCES:
+                sources.clear()
+            sources[source] = Repeats(time.monotonic, most=1 if repeating else _MOST)
+        held_back = sources[source].due()
+        if held_back and own:
+            record.msg = {**own, "held_back": held_back}
+        return held_back is not None
 
     return admit
 

@@ -13,12 +13,12 @@ from typing import Literal, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from extauthz.model import Reason
 
-__all__ = ["CONTENT_TYPE", "LoadOutcome", "Metrics", "ProviderState"]
+__all__ = ["CONTENT_TYPE", "CacheCounts", "LoadOutcome", "Metrics", "ProviderState"]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """What ``Metrics.render`` gives."""
@@ -47,6 +47,40 @@ class ProviderState(Protocol):
     @property
     def age_seconds(self) -> float | None:
         """How long ago its keys were fetched; None if they never were."""
+        ...
+
+
+class CacheCounts(Protocol):
+    """What the metrics show of the cache of verified tokens."""
+
+    @property
+    def hits(self) -> int:
+        """Tokens that were remembered."""
+        ...
+
+    @property
+    def misses(self) -> int:
+        """Tokens that were not."""
+        ...
+
+    @property
+    def stale(self) -> int:
+        """Tokens that were remembered, but not validly any more."""
+        ...
+
+    @property
+    def evicted(self) -> int:
+        """Entries that left before their end, for lack of room."""
+        ...
+
+    @property
+    def entries(self) -> int:
+        """How many there are now."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory they take."""
         ...
 
 
@@ -109,6 +143,10 @@ class Metrics:
         """Show these providers, asked for whenever Prometheus asks us. To be called once."""
         self._registry.register(_Providers(states))
 
+    def watch_token_cache(self, counts: Callable[[], CacheCounts]) -> None:
+        """Show the cache of verified tokens, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(_TokenCache(counts))
+
     def render(self) -> bytes:
         """Everything, in Prometheus's text format; see ``CONTENT_TYPE``."""
         return generate_latest(self._registry)
@@ -138,6 +176,29 @@ class _Providers:
             _log.exception("the providers could not be shown in the metrics")
         yield usable
         yield age
+
+
+class _TokenCache:
+    """Makes the series of the token cache out of its plain counts: a warm Check pays for no counter."""
+
+    def __init__(self, counts: Callable[[], CacheCounts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._counts()
+        lookups = CounterMetricFamily(
+            "extauthz_identity_cache", "Look-ups of tokens among those verified before.", labels=["outcome"]
+        )
+        for outcome, count in (("hit", counts.hits), ("miss", counts.misses), ("stale", counts.stale)):
+            lookups.add_metric([outcome], count)
+        yield lookups
+        yield CounterMetricFamily(
+            "extauthz_identity_cache_evicted", "Verified tokens that were forgotten for lack of room.", counts.evicted
+        )
+        yield GaugeMetricFamily("extauthz_identity_cache_entries", "Verified tokens remembered.", counts.entries)
+        yield GaugeMetricFamily(
+            "extauthz_identity_cache_bytes", "Estimate of the memory that verified tokens take.", counts.bytes
+        )
 
 
 def _result(reason: Reason) -> str:

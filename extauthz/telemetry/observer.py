@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import structlog
 
+from extauthz.errors import ConfigError, Position, Problem
 from extauthz.model import AttributeContext, Decision
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.record import decision_line
 from extauthz.telemetry.repeats import Repeats
 from extauthz.telemetry.settings import DecisionSettings, TraceSettings
-from extauthz.telemetry.sinks import Descriptor, LineFile, QueuedSink, Sink
+from extauthz.telemetry.sinks import Descriptor, LineFile, QueuedSink, Sink, Target
 from extauthz.telemetry.tracing import TracePlan, trace_plan
 
 if TYPE_CHECKING:
@@ -115,11 +116,13 @@ def open_telemetry(
     ``version`` is that of this program, for the spans' resource; ``now`` is seconds since the epoch.
 
     Raises:
-        ConfigError: An ``OTEL_*`` variable can't be followed.
+        ConfigError: An ``OTEL_*`` variable can't be followed, or the decision log can't be opened. Later such a fault
+            costs records alone; at the start somebody is there to mend it.
     """
     plan = trace_plan(traces, os.environ)
+    sink = _sink(decisions.sink, metrics)
     tracer = None if plan is None else _tracer(plan, version, now)
-    return Telemetry(metrics, tracer=tracer, sink=_sink(decisions.sink, metrics), now=now)
+    return Telemetry(metrics, tracer=tracer, sink=sink, now=now)
 
 
 def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTracer":
@@ -131,5 +134,17 @@ def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTr
 def _sink(name: str, metrics: Metrics) -> Sink | None:
     if name == "none":
         return None
-    target = Descriptor(sys.stdout.fileno()) if name == "stdout" else LineFile(name)
-    return QueuedSink(target, dropped=metrics.records_dropped, clock=time.monotonic)
+    return QueuedSink(_target(name), dropped=metrics.records_dropped, clock=time.monotonic)
+
+
+def _target(name: str) -> Target:
+    if name == "stdout":
+        return Descriptor(sys.stdout.fileno())
+    file = LineFile(name)
+    try:
+        file.open()
+    except OSError as error:
+        problem = f"{name} can't be written: {error.strerror}"
+        hint = "create its folder, and see that the server's user may write there"
+        raise ConfigError([Problem(Position("telemetry.decisions.sink"), problem, hint)]) from None
+    return file

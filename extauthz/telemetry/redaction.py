@@ -97,6 +97,8 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
     ("authorization", _header("authorization"), rf"\1\2{MASK}"),
     ("cookie", _header("cookie"), rf"\1\2{MASK}"),
     ("api-key", _header("x-api-key"), rf"\1\2{MASK}"),
+    # An API key of ours, whole or cut; its first two parts are its id and no secret.
+    ("_", re.compile(r"\b([a-z][a-z0-9]{1,14}_[0-9A-Za-z]{12}_)[0-9A-Za-z]{16,}"), rf"\1{MASK}"),
     # name=value in a query, a form, a cookie or a sentence.
     (
         "=",

@@ -5,7 +5,8 @@ counted and dropped, because a full disk or a reader that has stopped must not k
 bytes and not on records, since long paths and subjects come from clients.
 
 The thread writes four times a second, or sooner when the queue is half full, so that a record is at most a quarter of a
-second old when it reaches the operating system. Its faults are counted and told once a minute.
+second old when it reaches the operating system. Lost records are counted, and told once a minute and at the end, with
+how many there were.
 """
 
 import os
@@ -26,6 +27,8 @@ _BATCH = 1024 * 1024
 _PAUSE = 0.25
 _MODE = 0o640
 """Records name people and addresses: the owner, and a group for the log shipper, may read them."""
+
+_BEHIND = "the log is not taken as fast as it is written"
 
 _log = structlog.get_logger(__name__)
 
@@ -84,7 +87,7 @@ class LineFile:
         Raises:
             OSError: The file could not be opened or written.
         """
-        return os.write(self._open(), data)
+        return os.write(self.open(), data)
 
     def close(self) -> None:
         """Close the file."""
@@ -92,7 +95,12 @@ class LineFile:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _open(self) -> int:
+    def open(self) -> int:
+        """The descriptor of the file that stands at the path now.
+
+        Raises:
+            OSError: It could not be opened.
+        """
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -133,7 +141,10 @@ class QueuedSink:
         # Each of the two is written by one thread only, so that neither needs a lock; their difference is the backlog.
         self._taken = 0
         self._done = 0
+        self._writing = 0
         self._torn = False
+        self._unreported = 0
+        self._report_lock = threading.Lock()
         self._closing = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="extauthz-decisions", daemon=True)
@@ -144,7 +155,7 @@ class QueuedSink:
         size = len(line)
         before = self._taken - self._done
         if before + size > self._capacity or self._closing:
-            self._dropped(1)
+            self._lost(1, _BEHIND)
             return
         self._lines.append(line)
         self._taken += size
@@ -156,8 +167,8 @@ class QueuedSink:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout)
-        if self._thread.is_alive():
-            self._dropped(len(self._lines))
+        left = len(self._lines) + self._writing if self._thread.is_alive() else 0
+        self._lost(left, _BEHIND, last=True)
 
     def _run(self) -> None:
         while True:
@@ -179,14 +190,24 @@ class QueuedSink:
             size += len(line)
         # A line that was cut short by a full disk ends here, and spoils only itself.
         data = b"".join((b"\n", *batch) if self._torn else batch)
+        self._writing = len(batch)
         rest, fault = self._put(data)
+        self._writing = 0
         lost = min(rest.count(b"\n"), len(batch))
         self._done += size
         if lost:
-            self._dropped(lost)
-            held_back = self._repeats.due()
-            if held_back is not None:
-                _log.error("decision records were lost", error=str(fault), lines=lost, earlier_faults=held_back)
+            self._lost(lost, str(fault))
+
+    def _lost(self, lines: int, why: str, *, last: bool = False) -> None:
+        """Count lost lines, and tell of all that were lost since the last report, if one is due. For either thread."""
+        if lines:
+            self._dropped(lines)
+        with self._report_lock:
+            self._unreported += lines
+            if not self._unreported or (not last and self._repeats.due() is None):
+                return
+            lines, self._unreported = self._unreported, 0
+        _log.error("decision records were lost", error=why, lines=lines)
 
     def _put(self, data: bytes) -> tuple[bytes, OSError | None]:
         """Write it all; what was not written, and why."""

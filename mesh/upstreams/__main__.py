@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 
 import uvicorn
 from opentelemetry import trace
@@ -39,6 +40,9 @@ async def serve(http: str, grpc: str) -> None:
     config = uvicorn.Config(
         application(), host=where.host, port=where.port, log_level="warning", ws="websockets-sansio"
     )
+    # uvicorn raises the signal that ended it once more; what is left to do comes after that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     await uvicorn.Server(config).serve()
     await rpc.stop(grace=1)
 

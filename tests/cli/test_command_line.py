@@ -54,6 +54,14 @@ def test_wrong_use(run: Command, app: Any, argv: list[str], words: str) -> None:
     assert result.err.count("\n") == 1
 
 
+def test_wrong_use_names_the_help_of_the_command(run: Command, app: Any) -> None:
+    """The help that is named is the one that helps."""
+    assert run("serve", "extra", "words").err == (
+        "extauthz: there is no place for 'extra words' (see extauthz serve --help)\n"
+    )
+    assert run("nope").err.endswith("(see extauthz --help)\n")
+
+
 def test_version(run: Command) -> None:
     """The version is told to people and to programs."""
     assert run("version").out.startswith(f"extauthz {__version__}\n")

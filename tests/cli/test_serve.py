@@ -1,5 +1,7 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -9,12 +11,18 @@ from extauthz.documents import read_documents
 Command = Callable[..., Any]
 
 
+def shown(text: str) -> list[str]:
+    """The indented blocks of a text."""
+    return re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
+
+
 def test_serves_the_configuration(run: Command, app: Any) -> None:
     """The server gets the configuration, and its exit code is the command's."""
     Path("mine.yaml").write_text("check: {grace: 1s}", "utf-8")
     app.code = 0
     assert run("serve", "--config", "mine.yaml").code == 0
-    assert app.served[0].check.grace == 1.0
+    assert run("serve", "-c", "mine.yaml").code == 0
+    assert [served.check.grace for served in app.served] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("text", ["check: {deadlin: 1s}", "- a"])
@@ -45,8 +53,8 @@ def test_first_steps(run: Command, app: Any, folder: str) -> None:
 def test_first_steps_are_right(run: Command, app: Any) -> None:
     """The policy that it shows is one, in the group that is configured."""
     Path("extauthz.yaml").write_text("policies: {group: policy.example}", "utf-8")
-    lines = run("serve").err.splitlines()
-    [document], problems = read_documents("\n".join(line for line in lines if line.startswith("    ")), "shown")
+    policy, _ = shown(run("serve").err)
+    [document], problems = read_documents(policy, "shown")
     assert not problems
     assert document.value == {
         "apiVersion": "policy.example/v1",
@@ -54,6 +62,14 @@ def test_first_steps_are_right(run: Command, app: Any) -> None:
         "metadata": {"name": "first"},
         "spec": {"rules": [{"role": "user"}]},
     }
+
+
+def test_first_provider(run: Command, app: Any) -> None:
+    """Without a provider no token is good for anything: it shows one, which can be pasted into the configuration."""
+    _, provider = shown(run("serve").err)
+    Path("extauthz.yaml").write_text(dedent(provider), "utf-8")
+    assert "vouches" not in run("serve").err
+    assert [one.name for one in app.served[-1].providers] == ["corporate"]
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "b.yml"])

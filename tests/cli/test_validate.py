@@ -48,6 +48,7 @@ def test_configuration_problems(run: Command, app: Any) -> None:
     result = run("validate")
     assert result.code == 1
     assert [line.split(" ")[0] for line in result.out.splitlines()] == ["extauthz.yaml:1:9:", "extauthz.yaml:2:1:", "2"]
+    assert result.out.endswith("2 problems; policies are looked at once the configuration can be read\n")
     assert app.validated == []
 
 
@@ -62,7 +63,10 @@ def test_named_files(run: Command, app: Any) -> None:
 def test_missing_configuration(run: Command, app: Any) -> None:
     """A named configuration that is not there is a problem like any other."""
     result = run("validate", "--config", "none.yaml")
-    assert (result.code, result.out) == (1, "none.yaml: there is no such file\n1 problem\n")
+    assert (result.code, result.out) == (
+        1,
+        "none.yaml: there is no such file\n1 problem; policies are looked at once the configuration can be read\n",
+    )
 
 
 def test_environment(run: Command, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The witness of traces receives what an OTLP exporter sends."""
 
+import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,6 +25,12 @@ def test_spans_arrive_with_their_service_and_parent() -> None:
         provider.shutdown()
         inner, outer_seen = collector.wait_for(trace_id, lambda spans: len(spans) == 2, within=5)
     assert (inner.service, inner.name, inner.parent_id) == ("echo", "inner", outer_seen.span_id)
+
+
+def test_a_port_is_not_shared() -> None:
+    """Two meshes that start at the same moment must not get half of each other's spans."""
+    with Collector(free_address()) as first, pytest.raises(OSError, match=first.listen):
+        Collector(first.listen).start()
 
 
 def test_waiting_ends_without_spans() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.address import AddressError
 from mesh.local import collector_address
 from mesh.options import EnvoyOptions
 from mesh.proxy import EnvoyProcess
@@ -62,5 +63,5 @@ def test_the_usual_variable_names_the_collector(endpoint: str, address: str) -> 
 
 
 def test_a_collector_behind_tls_is_refused() -> None:
-    with pytest.raises(ValueError, match="http://host:port"):
+    with pytest.raises(AddressError, match="http://host:port"):
         collector_address("https://collector:4317")

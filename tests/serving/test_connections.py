@@ -12,6 +12,8 @@ from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.transport import Call
 
 Begin = Callable[..., Awaitable[str]]
+Connect = Callable[..., Any]
+Ask = Callable[..., Awaitable[bytes]]
 
 SETTINGS, PING, GOAWAY, ACK = 4, 6, 7, 1
 NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
@@ -64,6 +66,12 @@ async def test_pings_are_tolerated_down_to_the_interval(serve_check: Begin) -> N
     """A connection without calls may ping at the interval for ever; only one that pings faster is ended."""
     assert await _after_pings(await serve_check(echo, options=GrpcOptions(min_ping_interval=0.03)), 0.05) is None
     assert await _after_pings(await serve_check(echo), 0.05) == ENHANCE_YOUR_CALM
+
+
+async def test_long_metadata_is_no_rpc_error(serve_check: Begin, connect: Connect, ask: Ask) -> None:
+    """I2: a client whose words end in the metadata (``tracestate``) can't make a Check fail with them."""
+    channel = connect(await serve_check(echo))
+    assert await ask(channel, metadata=(("tracestate", "x" * 61_440),)) == b"ok"
 
 
 def test_the_default_options_suit_envoy() -> None:

@@ -35,9 +35,12 @@ class Missing:
     arrival: Arrival
     found: Any
 
-    def authenticate(self, request: Request, *, waited: bool = False) -> Any:
+    def authenticate(self, request: Request, *, providers: frozenset[str] | None = None, waited: bool = False) -> Any:
         """First a wait, then what was given."""
         return self.found if waited else self.arrival
+
+    def peer(self, request: Request, names: frozenset[str]) -> None:
+        """No policy of these tests asks."""
 
 
 def test_an_exception_is_a_denial() -> None:
@@ -79,6 +82,23 @@ def test_envoys_deadline_counts_if_it_is_nearer() -> None:
     response = Journey(policies(ALLOW_ALL)).answer(check_request(), time_remaining=0.001)
     assert reason_of(response) == "deadline-exceeded"
     assert Journey(policies(ALLOW_ALL)).answer(check_request(), time_remaining=0.1).status.code == 0
+
+
+def test_our_own_deadline_counts_where_envoy_has_none() -> None:
+    """gRPC tells a call without deadline as one of centuries."""
+    ticks = iter([0.0, 10.0, 10.0])
+    response = Journey(policies(ALLOW_ALL), clock=lambda: next(ticks)).answer(check_request(), time_remaining=9.2e18)
+    assert reason_of(response) == "deadline-exceeded"
+
+
+def test_the_metadata_of_the_call_is_about_the_proxy_and_decides_nothing() -> None:
+    """Its x-forwarded-for is Envoy's own address, and whatever else is there is no credential of the client."""
+    authenticator = Always()
+    journey = Journey(policies(ALLOW_ALL), authenticator)
+    metadata = (("x-forwarded-for", "203.0.113.7"), ("authorization", "Bearer x"), ("host", "other.example.com"))
+    for told in ((), metadata):
+        journey.handler(check_request(), Call(told, None))
+    assert authenticator.asked[0] == authenticator.asked[1]
 
 
 async def test_a_check_waits_for_keys_that_are_on_their_way() -> None:
@@ -136,7 +156,9 @@ async def test_an_exception_after_a_wait_is_a_denial() -> None:
 
     @dataclass
     class Failing(Missing):
-        def authenticate(self, request: Request, *, waited: bool = False) -> Any:
+        def authenticate(
+            self, request: Request, *, providers: frozenset[str] | None = None, waited: bool = False
+        ) -> Any:
             if waited:
                 raise RuntimeError("a fault")
             return self.arrival

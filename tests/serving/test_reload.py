@@ -100,6 +100,26 @@ async def test_going_back_to_the_set_in_force_clears_the_error(tmp_path: Path) -
     assert world.force == [(1, ["a"])]
 
 
+async def test_a_set_without_policies_is_told(tmp_path: Path) -> None:
+    """An emptied folder is a valid set that denies everything: the log warns, and the report says so until it is filled."""
+    file = tmp_path / "a.yaml"
+    file.write_text("a")
+    world = World(tmp_path)
+    await world.reloader.start()
+    with capture_logs() as logs:
+        file.unlink()
+        await world.reloader.reload()
+    assert [(entry["log_level"], entry["event"]) for entry in logs] == [
+        ("warning", "there is no policy, every request is denied")
+    ]
+    assert "[+] policies: generation 2: there is no policy, every request is denied" in world.readiness.report()
+    file.write_text("broken")
+    await world.reloader.reload()
+    file.unlink()
+    await world.reloader.reload()
+    assert "[+] policies: generation 2: there is no policy, every request is denied" in world.readiness.report()
+
+
 async def test_the_same_texts_make_no_new_generation(tmp_path: Path) -> None:
     """A file that is touched, or written with what it holds, causes no reload."""
     (tmp_path / "a.yaml").write_text("a")

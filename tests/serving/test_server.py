@@ -344,6 +344,39 @@ async def test_a_second_signal_stops_at_once(make: Make, connect: Connect, ask: 
         await call
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_a_hangup_stops_only_what_a_terminal_owns(
+    make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """A closed terminal takes its server with it; elsewhere SIGHUP means "reload", and loses no request."""
+    monkeypatch.setattr(os, "isatty", lambda _: terminal)
+    server = Server(make())
+    with capture_logs() as logs:
+        serving = asyncio.create_task(serve(server))
+        await eventually(lambda: server._parts.readiness.ready)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: "SIGHUP" in str(logs) or serving.done())
+        assert serving.done() is terminal
+        if not terminal:
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 5)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+async def test_a_hangup_that_is_ignored_stays_so(make: Make, eventually: Eventually) -> None:
+    """Under nohup the server outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        serving = asyncio.create_task(serve(server := Server(make())))
+        await eventually(lambda: server._parts.readiness.ready)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 5)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_a_hurry_during_the_grace_cuts_it_short(
     make: Make, begin: Begin, connect: Connect, ask: Ask, eventually: Eventually
 ) -> None:
@@ -388,5 +421,10 @@ async def test_nothing_is_said_about_requests(make: Make, begin: Begin, connect:
         server = await begin(make(options=GrpcOptions()))
         await ask(connect(str(server.check_address)), b"secret-1", metadata=(("authorization", "secret-2"),))
         await server.stop()
-    assert [entry["event"] for entry in logs] == ["policies loaded", "listening", "draining", "stopped"]
+    assert [entry["event"].partition(";")[0] for entry in logs] == [
+        "there is no policy, every request is denied",
+        "listening",
+        "draining",
+        "stopped",
+    ]
     assert "secret" not in str(logs)

@@ -39,12 +39,11 @@ class Changes:
 
 
 @asynccontextmanager
-async def watched(*paths: Path) -> AsyncIterator[Changes]:
-    changes = Changes(paths)
+async def watched(*paths: Path, changes: Changes | None = None) -> AsyncIterator[Changes]:
+    changes = changes or Changes(paths)
     task = asyncio.create_task(watch([str(path) for path in paths], changes))
     try:
         await asyncio.wait_for(changes.first.wait(), 5)
-        await asyncio.sleep(0.1)  # the notifications are on a moment after the first look
         yield changes
     finally:
         task.cancel()
@@ -115,6 +114,46 @@ async def test_a_folder_may_vanish_and_come_back(tmp_path: Path, eventually: Eve
         await eventually(lambda: changes.seen[-1] == ["2"], SOON)
         (folder / "a.yaml").write_text("3")
         await eventually(lambda: changes.seen[-1] == ["3"], SOON)
+
+
+async def test_a_folder_may_be_replaced_at_once(
+    tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new folder is another one even if the file system gives it the number of the old one."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    found = watching._folders
+    monkeypatch.setattr(watching, "_folders", lambda paths: dict.fromkeys(found(paths), 1))
+
+    class Replaced(Changes):
+        async def __call__(self) -> None:
+            await super().__call__()
+            if not folder.exists():
+                folder.mkdir()
+
+    changes = Replaced([folder])
+    async with watched(folder, changes=changes):
+        folder.rmdir()
+        await eventually(folder.exists, SOON)
+        await asyncio.sleep(0.2)
+        (folder / "a.yaml").write_text("1")
+        await eventually(lambda: changes.seen[-1] == ["1"], SOON)
+
+
+async def test_a_change_before_the_watch_is_made_is_told(tmp_path: Path, eventually: Eventually) -> None:
+    """What changes while the first look is dealt with is told as soon as anything else."""
+    file = tmp_path / "a.yaml"
+    file.write_text("1")
+
+    class Busy(Changes):
+        async def __call__(self) -> None:
+            await super().__call__()
+            if len(self.seen) == 1:
+                file.write_text("2")
+
+    changes = Busy([file])
+    async with watched(file, changes=changes):
+        await eventually(lambda: changes.seen[-1] == ["2"], SOON)
 
 
 async def test_a_folder_behind_a_symlink_may_be_swapped(tmp_path: Path, eventually: Eventually) -> None:

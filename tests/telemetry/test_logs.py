@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,19 @@ def test_readable_on_a_terminal() -> None:
     assert "x0alevel=fatal" in text
 
 
+def test_a_line_fits_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of day, the level, what happened and its values; a library is named."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    configure_logs("info", stream)
+    structlog.get_logger("extauthz.serving.server").info("listening", check="127.0.0.1:9000", admin="127.0.0.1:8081")
+    logging.getLogger("grpc").warning("odd")
+    ours, theirs = stream.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info +\] listening +admin=127.0.0.1:8081 check=127.0.0.1:9000", ours)
+    assert "[grpc]" in theirs
+    assert len(ours) <= 80
+
+
 def test_level() -> None:
     """What is less important than the level is not told; an unknown level is an error that names the known ones."""
     assert not logged(lambda log: log.info("x"), "warning")
@@ -133,6 +147,38 @@ def test_exporters_complaints_once_a_minute() -> None:
     for n in range(20):
         logging.getLogger("opentelemetry.exporter.otlp").warning("failed %d", n)
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_fault_of_each_request_does_not_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One event is told thirty times a minute, then how often it was not; others are heard meanwhile."""
+    now = [0.0]
+    monkeypatch.setattr("extauthz.telemetry.logs.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    configure_logs("info", stream)
+    log = structlog.get_logger("extauthz.test")
+    for n in range(1000):
+        log.error("check failed", decision_id=f"d-{n}")
+    log.error("certificates not loaded")
+    now[0] = 60.0
+    log.error("check failed", decision_id="last")
+    log.error("check failed", decision_id="really last")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == [
+        *["check failed"] * 30,
+        "certificates not loaded",
+        *["check failed"] * 2,
+    ]
+    assert [line.get("held_back") for line in lines[-3:]] == [None, 970, None]
+
+
+def test_debug_tells_all() -> None:
+    """Who asks for everything gets everything."""
+
+    def tell(log: Any) -> None:
+        for _ in range(100):
+            log.error("x")
+
+    assert len(logged(tell, "debug")) == 100
 
 
 def test_sensitive_keys_are_masked() -> None:

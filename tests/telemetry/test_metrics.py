@@ -96,3 +96,25 @@ def test_registries_are_separate() -> None:
     first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
     first.checked(Reason.ALLOWED, 0.001)
     assert value(second, "extauthz_check_total", result="allow", reason="allowed") == 0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What identity tells of its cache."""
+
+    hits: int = 7
+    misses: int = 3
+    stale: int = 2
+    evicted: int = 1
+    entries: int = 4
+    bytes: int = 5000
+
+
+def test_token_cache(metrics: Metrics) -> None:
+    """Look-ups by outcome, and how full the cache is, as they are when Prometheus asks."""
+    metrics.watch_token_cache(Counts)
+    for outcome, count in (("hit", 7), ("miss", 3), ("stale", 2)):
+        assert value(metrics, "extauthz_identity_cache_total", outcome=outcome) == count
+    assert value(metrics, "extauthz_identity_cache_evicted_total") == 1
+    assert value(metrics, "extauthz_identity_cache_entries") == 4
+    assert value(metrics, "extauthz_identity_cache_bytes") == 5000

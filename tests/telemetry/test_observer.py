@@ -53,6 +53,15 @@ def test_off_is_nothing(metrics: Metrics, allowed: Decision, sent: AttributeCont
     assert b'extauthz_check_total{reason="allowed",result="allow"} 1.0' in metrics.render()
 
 
+def test_decision_log_that_can_not_be_opened(tmp_path: Path, metrics: Metrics) -> None:
+    """At the start somebody reads the error: it names setting, path and reason, and the server does not run blind."""
+    settings = DecisionSettings(str(tmp_path / "missing" / "decisions.jsonl"))
+    with pytest.raises(
+        ConfigError, match=r"telemetry.decisions.sink: .*decisions.jsonl can't be written: No such file"
+    ):
+        open_telemetry(TraceSettings("none"), settings, metrics, version="1", now=time.time)
+
+
 def test_sdk_is_not_imported_when_off() -> None:
     """OpenTelemetry's SDK and exporter are loaded only where spans are asked for."""
     script = (

@@ -39,6 +39,7 @@ PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQcanary\n-----END EC PRIVATE KEY----
         ("('authorization', b'canary')", "('authorization', '[redacted]')"),
         ("cookie: a=canary; b=canary\nhost: h", "cookie: [redacted]\nhost: h"),
         ("x-api-key: canary", "x-api-key: [redacted]"),
+        (f"no eak_7Ht2kQ9xWbLm_{'canary0' * 7}!", "no eak_7Ht2kQ9xWbLm_[redacted]!"),
         (f"cannot read {PEM} here", "cannot read [redacted] here"),
         (PEM[:50], "[redacted]"),
     ],

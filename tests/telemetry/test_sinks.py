@@ -161,6 +161,21 @@ def test_stopped_reader_drops_and_never_waits(sink: Callable[..., QueuedSink], d
     eventually(lambda: len(target.data) == 1000)
 
 
+def test_all_that_was_lost_is_told(sink: Callable[..., QueuedSink], drops: Drops) -> None:
+    """The first loss at once, the others in one sum, at the latest when the sink is closed; without a loss, nothing."""
+    target = Stuck()
+    with capture_logs() as logs:
+        own = sink(target, capacity=1000, pause=60)
+        for _ in range(15):
+            own.write(b"x" * 99 + b"\n")
+        assert [log["lines"] for log in logs] == [1]
+        own.close(0.05)
+        target.go.set()
+        sink(Full(100)).close(1)
+    assert [log["lines"] for log in logs] == [1, 14]
+    assert "not taken" in logs[1]["error"]
+
+
 def test_close_does_not_wait_for_ever(sink: Callable[..., QueuedSink], drops: Drops) -> None:
     """A target that does not answer delays the end by the given time only, and what is left is counted."""
     target = Stuck()
@@ -171,7 +186,7 @@ def test_close_does_not_wait_for_ever(sink: Callable[..., QueuedSink], drops: Dr
     began = time.perf_counter()
     own.close(0.05)
     assert time.perf_counter() - began < 1
-    assert drops.total == 1
+    assert drops.total == 2
     target.go.set()
 
 

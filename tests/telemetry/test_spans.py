@@ -256,18 +256,18 @@ def test_unreachable_collector(
         plan = trace_plan(TraceSettings("otlp"), {})
         assert plan is not None
         tracer = CheckTracer(plan, version="1", now=lambda: NOW)
-        slowest = 0.0
+        seconds: list[float] = []
         for _ in range(200):
             began = time.perf_counter()
             span = tracer.begin(SAMPLED)
             assert span is not None
             tracer.finish(span, allowed, sent, 0.001)
-            slowest = max(slowest, time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
             time.sleep(0.001)
         began = time.perf_counter()
         tracer.close(0.3)
         assert time.perf_counter() - began < 2
-    assert slowest < 0.25
+    assert sorted(seconds)[-10] < 0.1  # a busy machine may take the processor away a few times
     lines = log.getvalue().splitlines()
     assert len([line for line in lines if "exporter" in line]) == 1
     assert len(lines) <= 3

@@ -1,0 +1,62 @@
+"""``extauthz validate`` with nothing put in place of the server: what a start would stumble over."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Command = Callable[..., Any]
+
+CONFIGURATION = """
+listen:
+  check:
+    address: 127.0.0.1:9000
+    tls: {certFile: missing.crt, keyFile: missing.key}
+providers:
+- name: corporate
+  jwt: {issuer: "https://login.example.com/", audiences: [orders], jwksFile: missing.json}
+policies: {files: [policies/, more/]}
+telemetry: {decisions: {sink: logs/decisions.jsonl}}
+"""
+
+POLICY = """
+apiVersion: security.example.com/v1
+kind: AuthPolicy
+metadata: {name: orders}
+spec:
+  rules:
+  - rol: user
+    to: [{paths: ["/a/*/b"]}]
+    when: clams.x == 1
+"""
+
+
+def test_everything_at_once(run: Command) -> None:
+    """Certificates, keys, log folder, policy folder and policies: each problem has its line, and the exit code is 1."""
+    Path("extauthz.yaml").write_text(CONFIGURATION)
+    Path("policies").mkdir()
+    Path("policies/orders.yaml").write_text(POLICY)
+    result = run("validate")
+    assert result.code == 1
+    for words in (
+        "\nlisten.check.tls.certFile: missing.crt can't be read",
+        "missing.json",
+        "telemetry.decisions.sink: logs/decisions.jsonl can't be written",
+        "more: there is no such file or folder",
+        "policies/orders.yaml:7:5: unknown key 'spec.rules[0].rol' (did you mean 'role'?)",
+        "policies/orders.yaml:8:19: ",
+        "unknown name 'clams.x' (did you mean 'claims'?)",
+    ):
+        assert words in f"\n{result.out}", result.out
+    assert result.out.endswith("\n7 problems\n")
+
+
+def test_the_smallest_complete_set(run: Command) -> None:
+    """Nothing is opened or written for it."""
+    Path("policies").mkdir()
+    Path("policies/orders.yaml").write_text(POLICY.partition("  - rol")[0] + "  - role: user\n")
+    Path("extauthz.yaml").write_text(
+        "providers: [{name: corporate, jwt: {issuer: 'https://login.example.com/', audiences: [orders]}}]\n"
+        "telemetry: {decisions: {sink: ./decisions.jsonl}}\n"
+    )
+    assert run("validate").out == "fine: 1 policy, 1 rule, 1 provider\n"
+    assert not Path("decisions.jsonl").exists()
