@@ -31,6 +31,7 @@ import structlog
 from extauthz.errors import EntryError, UpstreamError
 from extauthz.identity.basic_form import MAX_BASIC_SIZE, SignIn, read_basic
 from extauthz.identity.circuit import Circuit
+from extauthz.identity.flights import Flights
 from extauthz.identity.key_ring import Lease
 from extauthz.identity.providers import HeaderPlace, Place, ProviderState, Wait
 from extauthz.identity.recent_verdicts import RecentVerdicts
@@ -157,8 +158,8 @@ class PasswordDesk:
         self._own = frozenset({provider.name})
         self._people = TokenCache(CacheLimits(MAX_ENTRIES, MAX_BYTES, provider.cache_max_age))
         self._recent = RecentVerdicts(MAX_REFUSALS)
-        self._flights: dict[bytes, asyncio.Task[None]] = {}
         self._circuit = Circuit()
+        self._flights = Flights(f"sign-in at {provider.name}", MAX_UNDER_WAY, self._circuit)
         self._error = ""
 
     def identify(self, token: str, now: float, *, waited: bool) -> Verdict:
@@ -172,7 +173,7 @@ class PasswordDesk:
         sign_in = read_basic(token)
         if isinstance(sign_in, str):
             return self._refuse(sign_in)
-        if not waited and (digest in self._flights or self._admits(now)):
+        if not waited and self._flights.joinable(digest, now):
             return Wait(self.name, partial(self._arrive, digest, sign_in))
         return self._unavailable(now)
 
@@ -188,11 +189,7 @@ class PasswordDesk:
                 pause = self._circuit.retry_after(self._now()) if self._error else PROBE_INTERVAL
                 await self._sleep(pause)
         finally:
-            flights = tuple(self._flights.values())
-            for flight in flights:
-                flight.cancel()
-            if flights:
-                await asyncio.wait(flights)
+            await self._flights.end()
             await self._directory.close()
 
     async def _probe(self) -> None:
@@ -203,25 +200,14 @@ class PasswordDesk:
     def _known(self, digest: bytes, now: float, *, waited: bool) -> Identity | Deny | None:
         return self._people.find(digest, self._own, now) or self._recent.find(digest, now, waited=waited)
 
-    def _admits(self, now: float) -> bool:
-        under_way = len(self._flights)
-        return under_way < MAX_UNDER_WAY and self._circuit.admits(now, under_way=under_way)
-
     async def _arrive(self, digest: bytes, sign_in: SignIn) -> None:
-        """Wait for the question about these credentials, or ask it. Time may have passed since the caller was told to."""
-        flight = self._flights.get(digest)
-        if flight is None:
-            now = self._now()
-            if self._known(digest, now, waited=True) is not None or not self._admits(now):
-                return
-            flight = asyncio.create_task(self._fly(digest, sign_in), name=f"sign-in at {self.name}")
-            self._flights[digest] = flight
-            flight.add_done_callback(partial(self._landed, digest))
-        # wait() and not await: cancelling the waiter must not cancel what others wait for.
-        await asyncio.wait((flight,))
+        """Wait for the answer about these credentials. Time may have passed since the caller was told to wait."""
 
-    def _landed(self, digest: bytes, _flight: asyncio.Task[None]) -> None:
-        del self._flights[digest]
+        def needed() -> bool:
+            now = self._now()
+            return self._known(digest, now, waited=True) is None and self._flights.admits(now)
+
+        await self._flights.join(digest, partial(self._fly, digest, sign_in), needed)
 
     async def _fly(self, digest: bytes, sign_in: SignIn) -> None:
         """One question and what becomes of it. Raises nothing: a fault in it is a refusal of these credentials."""

@@ -27,6 +27,7 @@ from extauthz.errors import UpstreamError
 from extauthz.identity.circuit import Circuit
 from extauthz.identity.client_authentication import client_authentication
 from extauthz.identity.fetching import Fetcher, Posted
+from extauthz.identity.flights import Flights
 from extauthz.identity.introspection import IntrospectionProvider
 from extauthz.identity.introspection_answer import AnswerReader
 from extauthz.identity.key_ring import Lease
@@ -95,7 +96,6 @@ class Introspector:
         self._endpoint = provider.endpoint
         self._settings = provider.fetch
         self._timeout = provider.timeout
-        self._max_concurrent = provider.max_concurrent
         self._cache_max_age = provider.cache_max_age
         self._inactive_max_age = provider.inactive_max_age
         self._reader = AnswerReader(provider, included)
@@ -105,8 +105,8 @@ class Introspector:
         self._own = frozenset({provider.name})
         self._active = TokenCache(CacheLimits(MAX_ENTRIES, MAX_BYTES, provider.cache_max_age))
         self._recent = RecentVerdicts(MAX_REFUSALS)
-        self._flights: dict[bytes, asyncio.Task[None]] = {}
         self._circuit = Circuit()
+        self._flights = Flights(f"introspection by {provider.name}", provider.max_concurrent, self._circuit)
         self._error = ""
 
     def identify(self, token: str, now: float, *, waited: bool) -> Verdict:
@@ -120,7 +120,7 @@ class Introspector:
             return known
         if fault := _form_fault(token):
             return Deny(Reason.TOKEN_MALFORMED, fault, provider=self.name)
-        if not waited and (digest in self._flights or self._admits(now)):
+        if not waited and self._flights.joinable(digest, now):
             return Wait(self.name, partial(self._arrive, digest, token))
         return self._unavailable(now)
 
@@ -137,34 +137,19 @@ class Introspector:
         try:
             await asyncio.Event().wait()
         finally:
-            flights = tuple(self._flights.values())
-            for flight in flights:
-                flight.cancel()
-            if flights:
-                await asyncio.wait(flights)
+            await self._flights.end()
 
     def _known(self, digest: bytes, now: float, *, waited: bool) -> Identity | Deny | None:
         return self._active.find(digest, self._own, now) or self._recent.find(digest, now, waited=waited)
 
-    def _admits(self, now: float) -> bool:
-        under_way = len(self._flights)
-        return under_way < self._max_concurrent and self._circuit.admits(now, under_way=under_way)
-
     async def _arrive(self, digest: bytes, token: str) -> None:
-        """Wait for the question about a token, or ask it. Time may have passed since the caller was told to wait."""
-        flight = self._flights.get(digest)
-        if flight is None:
-            now = self._now()
-            if self._known(digest, now, waited=True) is not None or not self._admits(now):
-                return
-            flight = asyncio.create_task(self._fly(digest, token), name=f"introspection by {self.name}")
-            self._flights[digest] = flight
-            flight.add_done_callback(partial(self._landed, digest))
-        # wait() and not await: cancelling the waiter must not cancel what others wait for.
-        await asyncio.wait((flight,))
+        """Wait for the answer about these credentials. Time may have passed since the caller was told to wait."""
 
-    def _landed(self, digest: bytes, _flight: asyncio.Task[None]) -> None:
-        del self._flights[digest]
+        def needed() -> bool:
+            now = self._now()
+            return self._known(digest, now, waited=True) is None and self._flights.admits(now)
+
+        await self._flights.join(digest, partial(self._fly, digest, token), needed)
 
     async def _fly(self, digest: bytes, token: str) -> None:
         """One question and what becomes of it. Raises nothing: a fault in it is a refusal of this token."""
