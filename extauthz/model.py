@@ -234,7 +234,7 @@ class Identity:
     expires: float | None = None
     """Seconds since the epoch; None if the credential has no end."""
     query_parameter: str = ""
-    """The query parameter that carried the credential, as it was spelled: it is removed before the upstream sees it."""
+    """The query parameter that carried the credential, as it was spelled; empty if it was elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,3 +292,5 @@ class Decision:
     identity: Identity | None = None
     grpc: bool = False
     """The caller speaks gRPC: the answer takes a form that it understands."""
+    spent_parameter: str = ""
+    """The query parameter that carried a credential, whoever was allowed in the end: the upstream does not see it."""

@@ -104,7 +104,8 @@ class Check:
         peer = self._authenticator.peer(request, names) if names else None
         verdict = snapshot.decide(request, selection, found, peer)
         caller = selection.caller(verdict, found, peer)
-        return Decision(self._new_id(), verdict, snapshot.generation, request, caller, request.grpc)
+        spent = "" if found is None else found.query_parameter
+        return Decision(self._new_id(), verdict, snapshot.generation, request, caller, request.grpc, spent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,8 +106,8 @@ def _allow(decision: Decision, allow: Allow) -> CheckResponse:
     ok.SetInParent()
     ok.headers.extend(_overwrite(name, value) for name, value in allow.set_headers)
     ok.headers_to_remove.extend(allow.remove_headers)
-    if decision.identity is not None and decision.identity.query_parameter:
-        ok.query_parameters_to_remove.append(decision.identity.query_parameter)
+    if decision.spent_parameter:
+        ok.query_parameters_to_remove.append(decision.spent_parameter)
     _tell(response, decision, allow)
     return response
 

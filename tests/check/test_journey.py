@@ -1,5 +1,7 @@
 """One request's journey: which step answers, and by which snapshot."""
 
+from dataclasses import replace
+
 from extauthz.model import Deny, Reason
 from tests.journey import ALLOW_ALL, Always, Journey, assert_denies, caller, check_request, policies, reason_of
 
@@ -114,3 +116,22 @@ def test_a_refused_peer_is_a_denial_with_its_reason_where_there_is_no_token() ->
         response = Journey(policies(MESH), Always(found, connection=connection)).answer(check_request())
         assert_denies(response)
         assert reason_of(response) == reason
+
+
+def test_a_token_in_the_query_is_taken_out_whoever_is_allowed() -> None:
+    """T11: also where a policy lets the peer in and not the bearer of the token."""
+    mesh_only = """
+apiVersion: security.example.com/v1
+kind: AuthPolicy
+metadata: {name: mesh-only}
+spec:
+  authentication: {providers: [mesh]}
+  rules: [{role: user}]
+"""
+    bearer = replace(caller("user"), query_parameter="%74oken")
+    for text, peer in ((USERS_ONLY, None), (mesh_only, caller("user", provider="mesh"))):
+        response = Journey(policies(text), Always(bearer, connection=peer)).answer(
+            check_request(path="/orders?%74oken=x")
+        )
+        assert response.status.code == 0
+        assert list(response.ok_response.query_parameters_to_remove) == ["%74oken"]

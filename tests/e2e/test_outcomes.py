@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from extauthz.model import Allow, Decision, Deny, Identity, Reason
+from extauthz.model import Allow, Decision, Deny, Reason
 from extauthz.serving.transport import Call
 from extauthz.wire import Encoder, decode
 from mesh.address import free_address
@@ -108,8 +108,7 @@ async def test_a_token_in_the_query_does_not_reach_the_upstream(
 ) -> None:
     """T11: however its name is spelled; the rest of the query does."""
     name = "%61ccess_token"
-    caller = Identity("alice", "i", "p", frozenset(), query_parameter=name)
-    allow = Encoder().encode(Decision("d-1", Allow("p", "r"), 1, identity=caller))
+    allow = Encoder().encode(Decision("d-1", Allow("p", "r"), 1, spent_parameter=name))
     async with (
         start_server(lambda message, call: allow) as authz,
         start_envoy(authz) as envoy,
