@@ -4,7 +4,8 @@ Model: while things start, a signal interrupts whatever is being waited for, as 
 started is stopped in order. Once they run, it only sets `asked`. It is remembered in both cases: Python drops an
 exception that is raised while it clears away an object, and a Ctrl-C that hits such a moment must not be lost.
 
-Trade-off: a signal that is ignored already stays ignored, so that `nohup` works.
+Trade-off: a SIGHUP that is ignored already stays so, for `nohup`; the others are taken even where a shell had them
+ignored, since nothing else ends the mesh.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Stop:
     def listen(self) -> None:
         """Takes the signals; until `calm` each raises KeyboardInterrupt in the main thread."""
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._told)
 
     def calm(self) -> None:

@@ -351,6 +351,7 @@ async def test_a_hangup_stops_only_what_a_terminal_owns(
     """A closed terminal takes its server with it; elsewhere SIGHUP means "reload", and loses no request."""
     monkeypatch.setattr(os, "isatty", lambda _: terminal)
     server = Server(make())
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
     with capture_logs() as logs:
         serving = asyncio.create_task(serve(server))
         await eventually(lambda: server._parts.readiness.ready)
