@@ -53,8 +53,17 @@ def main() -> int:
         print(failure, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped before it was done", file=sys.stderr)
-        return 130
+        return _stopped()
+    except Exception:
+        # An interrupted import may turn the interrupt into an error of its own.
+        if not stop.asked.is_set():
+            raise
+        return _stopped()
+
+
+def _stopped() -> int:
+    print("stopped before it was done", file=sys.stderr)
+    return 130
 
 
 if __name__ == "__main__":
