@@ -98,7 +98,13 @@ def websocket(authority: str, path: str, headers: Headers = ()) -> Answer:
     """One websocket that says something and hears it back."""
     try:
         with connect(
-            f"ws://{authority}{path}", additional_headers=list(headers), open_timeout=WAIT, compression=None, proxy=None
+            f"ws://{authority}{path}",
+            additional_headers=list(headers),
+            open_timeout=WAIT,
+            # Envoy keeps the connection for a second after both have said goodbye.
+            close_timeout=0.1,
+            compression=None,
+            proxy=None,
         ) as socket:
             client = _peer(socket.socket.getsockname())
             greeting = socket.recv(timeout=WAIT)
