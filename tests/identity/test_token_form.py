@@ -33,9 +33,9 @@ def test_size_is_limited_before_decoding() -> None:
     good = mint()
     assert isinstance(read_token(good), CompactToken)
     assert word(judge(good + "A" * (MAX_TOKEN_SIZE - len(good) + 1))) == "token-malformed"
-    began = time.perf_counter()
+    began = time.process_time()
     read_token("A" * 1_000_000 + "." * 1_000_000)
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05
 
 
 def test_header_and_signature_have_limits_of_their_own() -> None:
@@ -140,9 +140,9 @@ def test_base64url_reads_each_value_in_one_spelling(content: bytes) -> None:
 
 def test_unfinished_strings_cost_linear_time() -> None:
     """T6: a payload of brackets and escaped quotes that never ends is refused quickly."""
-    began = time.perf_counter()
+    began = time.process_time()
     judge(mint(payload=b"[" * 40 + b'"' + b'\\"' * 5500))
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05
 
 
 @pytest.mark.parametrize("crit", [[], ["exp"], ["b64"], "exp", None, ["alg", "alg"], {}])

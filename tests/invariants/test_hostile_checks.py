@@ -203,9 +203,9 @@ def flood(names: int, *, same: bool = False) -> bytes:
 def test_the_largest_messages_are_answered_in_time(message: bytes) -> None:
     """No part of a request costs more than in proportion to its size (I7): nobody else waits for a hostile one."""
     journey = Journey(policies(CURIOUS), rules=RequestRules(trusted_hops=1))
-    started = time.perf_counter()
+    started = time.process_time()
     journey.answer(message)
-    assert time.perf_counter() - started < 0.3
+    assert time.process_time() - started < 0.3
     assert [decision.verdict.reason for decision in journey.watcher.finished] != [Reason.INTERNAL_ERROR]
 
 

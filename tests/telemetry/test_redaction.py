@@ -137,9 +137,9 @@ def test_controls_are_spelled() -> None:
 )
 def test_hostile_text_costs_little(text: str) -> None:
     """No text of the greatest size that a record or a log line holds keeps the server busy."""
-    began = time.perf_counter()
+    began = time.process_time()
     mask(text[:8192])
-    assert time.perf_counter() - began < 0.02
+    assert time.process_time() - began < 0.02
 
 
 @given(st.text(), st.sampled_from([JWT, "Bearer canary0", PEM, "password=canary0"]), st.text())
