@@ -44,8 +44,10 @@ up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with cu
 test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytest)
 	@.venv/bin/python -m pytest $(ARGS) $(TESTS)
 
-bench: $(DEV) ## what it costs: CPU of a Check by kind of token, memory of remembered tokens (half a minute)
+bench: $(DEV) ## what it costs: CPU of a Check by kind of token and number of policies, memory, reloads (two minutes)
 	@.venv/bin/python -m bench.identity
+	@echo
+	@.venv/bin/python -m bench.policies
 
 lint: $(DEV) ## style, types, the arrows between rooms, generated code, spelling, YAML, the container files
 	@echo '· ruff check' && .venv/bin/ruff check .

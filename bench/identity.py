@@ -50,6 +50,7 @@ from extauthz.policy import PolicySettings, PolicyText, load
 from extauthz.serving import Call, CheckHandler
 from extauthz.telemetry import DecisionSettings, Metrics, TraceSettings, open_telemetry
 from extauthz.wire import Encoder, decode
+from extauthz.workbench.given import Unused
 
 ISSUER = "https://login.example.com/"
 ROUNDS = 7
@@ -181,7 +182,7 @@ def handler_of(provider: JwtProvider | IntrospectionProvider) -> Handler:
     telemetry = open_telemetry(
         TraceSettings("none"), DecisionSettings("none"), Metrics(), version="bench", now=time.time
     )
-    checks = Check(authenticator, snapshot, RequestRules(), new_id=lambda: f"{next(numbers):024x}")
+    checks = Check(authenticator, snapshot, RequestRules(), limiter=Unused(), new_id=lambda: f"{next(numbers):024x}")
     return CheckHandler(checks, Encoder(), telemetry, deadline=10.0, max_in_flight=512, clock=time.monotonic)
 
 

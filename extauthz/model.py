@@ -15,21 +15,25 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
-from typing import Any, NewType, Self
+from typing import Any, NamedTuple, NewType, Self
 
 __all__ = [
     "ANONYMOUS",
     "EMPTY",
     "Allow",
     "AttributeContext",
+    "Charge",
     "Decision",
     "Deny",
     "HttpAttributes",
     "IPAddress",
     "Identity",
     "Peer",
+    "Permit",
+    "Rate",
     "Reason",
     "Request",
+    "ShadowVerdict",
     "VerifiedClaims",
 ]
 
@@ -238,6 +242,43 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How often a rule allows."""
+
+    per_minute: int
+    """Requests in any 60 seconds."""
+    burst: int | None = None
+    """Requests within one second; None: no such limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an allowed request is charged to: made by ``extauthz.policy``, counted by a limiter of ``extauthz.limits``."""
+
+    key: bytes
+    """16 bytes that stand for policy, rule and whose requests are counted together; not for the rate, which may change."""
+    rate: Rate
+    policy: str
+    rule: str
+    shadow: bool = False
+    """``rateShadow``: counted and told, and never a reason to deny."""
+    local_without_store: bool = False
+    """While the shared store is down: True counts here, with the replica's part of the rate; False denies."""
+
+
+class Permit(NamedTuple):
+    """What a limiter says to one charge. A tuple, because one is made for each request and nothing is made faster."""
+
+    granted: bool
+    remaining: int
+    """Requests that are left now."""
+    reset: int
+    """Whole seconds until some of what was used is back; 0 if nothing is used."""
+    retry_after: int = 0
+    """Whole seconds until the same charge could be granted; 0 if it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """The request may pass. Only ``extauthz.policy`` makes one."""
 
@@ -245,6 +286,8 @@ class Allow:
     rule: str
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: tuple[str, ...] = ()
+    charge: Charge | None = None
+    """What must be granted before this is final; None: nothing."""
 
     @property
     def reason(self) -> Reason:
@@ -280,6 +323,17 @@ class Deny:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowVerdict:
+    """What a policy or a rule that is in shadow mode would have made of a request. It is told and never acts."""
+
+    policy: str
+    rule: str
+    """The rule that is in shadow mode; empty if the whole policy is."""
+    verdict: Allow | Deny
+    """Of a policy: the decision if it were the only one in force. Of a rule: the decision if it were in force too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One finished Check: the verdict and what the record, the trace and the answer say of it."""
 
@@ -294,3 +348,13 @@ class Decision:
     """The caller speaks gRPC: the answer takes a form that it understands."""
     spent_parameter: str = ""
     """The query parameter that carried a credential, whoever was allowed in the end: the upstream does not see it."""
+    shadows: tuple[ShadowVerdict, ...] = ()
+    """What shadow policies, and shadow rules that match, would have said; sorted by policy, then rule."""
+    found: Identity | Deny | None = None
+    """What the request's credentials proved, or why they proved nothing; None: there were none, or nobody looked."""
+    peer: Identity | Deny | None = None
+    """What the connection proved to the mesh providers that a policy names."""
+    charge: Charge | None = None
+    """What a limiter refused to grant. Of an allow it is in the verdict."""
+    permit: Permit | None = None
+    """What a limiter said to the charge; None if none was asked, or it could not tell."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
-from extauthz.check import Authenticator, Check, RequestRules
+from extauthz.check import Authenticator, Check, DeniedLimit, RequestRules
+from extauthz.limits import Limiter
 from extauthz.model import AttributeContext, Decision, Deny, Identity, Request
 from extauthz.policy import PolicySettings, PolicyText, Snapshot, empty, load
 from extauthz.serving import Call, CheckHandler
 from extauthz.wire import Encoder
+from extauthz.workbench.given import Unused
 
 SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))
 
@@ -95,13 +97,23 @@ class Journey:
     deadline: float = 0.15
     max_in_flight: int = 512
     watcher: Watcher = field(default_factory=Watcher)
+    limiter: Limiter = field(default_factory=Unused)
+    denied: DeniedLimit | None = None
+    encoder: Encoder = field(default_factory=Encoder)
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
-        self.check = Check(self.authenticator, self.snapshot, self.rules, new_id=lambda: f"d-{next(numbers)}")
+        self.check = Check(
+            self.authenticator,
+            self.snapshot,
+            self.rules,
+            limiter=self.limiter,
+            denied=self.denied,
+            new_id=lambda: f"d-{next(numbers)}",
+        )
         self.handler = CheckHandler(
             self.check,
-            Encoder(),
+            self.encoder,
             self.watcher,
             deadline=self.deadline,
             max_in_flight=self.max_in_flight,

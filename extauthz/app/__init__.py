@@ -1,10 +1,12 @@
 """The composition root: the one place that knows all rooms.
 
 ``values`` turns the configuration into the values of the rooms, ``graph`` builds the objects and runs them, ``validation``
-builds as much as can be built without opening anything and tells what is wrong.
+builds as much as can be built without opening anything and tells what is wrong, ``engine`` is what the workbench asks.
 """
 
+from extauthz.app.engine import engine
 from extauthz.app.graph import build, serve
+from extauthz.app.suites import Run, run_suites
 from extauthz.app.validation import ValidationReport, validate
 
-__all__ = ["ValidationReport", "build", "serve", "validate"]
+__all__ = ["Run", "ValidationReport", "build", "engine", "run_suites", "serve", "validate"]

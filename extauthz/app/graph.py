@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from extauthz import __version__
-from extauthz.app.values import authenticator, listener, policy_settings, request_rules
+from extauthz.app.values import authenticator, credential_places, denied_limit, listener, policy_settings, request_rules
 from extauthz.check import Check
 from extauthz.config import Config
 from extauthz.fetch import HttpFetcher
 from extauthz.identity import Authenticator
+from extauthz.limits import MemoryLimiter
 from extauthz.policy import PolicyText, Snapshot, empty, load
 from extauthz.serving import CheckHandler, GrpcOptions, PolicyReloader, Readiness, Server, ServerParts
 from extauthz.serving import serve as run
@@ -57,14 +58,26 @@ async def _serve(config: Config) -> None:
 def build(config: Config) -> tuple[Server, Telemetry]:
     """All objects of one server, in the running event loop; nothing is opened yet."""
     identity = authenticator(config, HttpFetcher(), time.time)
-    check = Check(identity, empty(), request_rules(config), new_id=_new_ids())
+    limiter = MemoryLimiter(clock=time.monotonic, max_keys=config.limits.max_keys)
+    check = Check(
+        identity,
+        empty(),
+        request_rules(config),
+        limiter=limiter,
+        denied=denied_limit(config, time.monotonic),
+        new_id=_new_ids(),
+    )
     readiness = Readiness(provider.name for provider in config.providers)
     metrics = Metrics()
     metrics.watch_providers(identity.states)
     metrics.watch_token_cache(identity.cache_counts)
+    metrics.watch_limiter(limiter.counts)
     telemetry = open_telemetry(
         TraceSettings(config.telemetry.traces.exporter),
-        DecisionSettings(config.telemetry.decisions.sink),
+        DecisionSettings(
+            config.telemetry.decisions.sink,
+            credential_places(config) if config.telemetry.decisions.capture else None,
+        ),
         metrics,
         version=__version__,
         now=time.time,
@@ -74,6 +87,7 @@ def build(config: Config) -> tuple[Server, Telemetry]:
         Encoder(
             reasons=config.responses.reasons,
             basic=any(provider.basic is not None for provider in config.providers),
+            rate_limits=config.responses.rate_limits,
         ),
         telemetry,
         deadline=config.check.deadline,
@@ -86,6 +100,7 @@ def build(config: Config) -> tuple[Server, Telemetry]:
         return load(texts, settings, generation)
 
     def publish(snapshot: Snapshot) -> None:
+        metrics.watch_policies(snapshot.told_in_shadow, snapshot.rated)  # before the first Check that could be counted
         check.snapshot = snapshot
 
     def count(outcome: str, generation: int) -> None:

@@ -1,16 +1,17 @@
 """What is wrong with a configuration, its policies and the files that they name, without opening or fetching anything."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extauthz.app.values import authenticator, listener, policy_settings
+from extauthz.app.values import authenticator, listener, policy_settings, provider_roles
 from extauthz.config import Config
 from extauthz.errors import ConfigError, PolicyError, Position, Problem, ProblemsError, ServingError
 from extauthz.fetch import HttpFetcher
 from extauthz.policy import load
 from extauthz.serving import Certificates, Listener, check_listener, read_policy_texts
+from extauthz.workbench.lint import Finding, lint
 
 __all__ = ["ValidationReport", "validate"]
 
@@ -23,10 +24,22 @@ class ValidationReport:
     policies: int = 0
     rules: int = 0
     providers: int = 0
+    findings: tuple[Finding, ...] = ()
+    """What is legal and looks wrong; empty if there are problems with policies."""
 
 
-def validate(config: Config, extra_files: Sequence[str] = ()) -> ValidationReport:
-    """Check everything that the server would check at its start; ``extra_files`` are policies besides those in force."""
+def validate(
+    config: Config,
+    extra_files: Sequence[str] = (),
+    *,
+    config_file: str = "extauthz.yaml",
+    ignore: Collection[str] = (),
+) -> ValidationReport:
+    """Check everything that the server would check at its start, and look for what is legal and looks wrong.
+
+    ``extra_files`` are policies besides those in force; findings about providers are placed in ``config_file``; ``ignore``
+    names codes of findings that nobody wants to hear of.
+    """
     problems = [*_listener_problems(config), *_provider_problems(config), *_log_problems(config)]
     absent_by_default = "files" not in config.policies.model_fields_set
     texts, unreadable = read_policy_texts([*config.policies.files, *extra_files])
@@ -36,14 +49,17 @@ def validate(config: Config, extra_files: Sequence[str] = ()) -> ValidationRepor
         if not (absent_by_default and problem.where == Position(config.policies.files[0]))
     ]
     policies = rules = 0
+    findings: tuple[Finding, ...] = ()
     try:
         snapshot = load(texts, policy_settings(config), generation=1)
-        policies = len(snapshot.policies)
-        rules = sum(len(policy.rules) for policy in snapshot.policies)
+        loaded = (*snapshot.policies, *snapshot.shadows)
+        policies = len(loaded)
+        rules = sum(len(policy.rules) for policy in loaded)
+        findings = lint(snapshot, provider_roles(config), config=config_file, ignore=ignore)
     except PolicyError as error:
         problems += error.problems
     ordered = ProblemsError(problems).problems
-    return ValidationReport(ordered, policies, rules, len(config.providers))
+    return ValidationReport(ordered, policies, rules, len(config.providers), findings)
 
 
 def _listener_problems(config: Config) -> list[Problem]:

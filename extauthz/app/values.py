@@ -4,13 +4,15 @@ No room reads a ``Config``: each has its own value types, and what the operator 
 What only shows when values meet the world (a key file that can't be used) becomes a ``ConfigError`` here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from extauthz import config as written
 from extauthz.app.directories import open_directory
 from extauthz.canonical import PathRules
-from extauthz.check import RequestRules
+from extauthz.capture import CredentialPlaces
+from extauthz.check import DeniedLimit, RequestRules
 from extauthz.errors import ConfigError, KeySetError, Position, Problem
 from extauthz.identity import (
     RFC9068_CLAIMS,
@@ -39,11 +41,24 @@ from extauthz.identity import (
     RoleRules,
     SecretFile,
     WebsocketProtocolPlace,
+    included_roles,
+    told_identity,
 )
+from extauthz.limits import MemoryLimiter
+from extauthz.model import Deny, Identity
 from extauthz.policy import PolicySettings
 from extauthz.serving import Listener, TlsFiles, parse_address
+from extauthz.workbench.lint import ProviderRoles
 
-__all__ = ["authenticator", "listener", "policy_settings", "request_rules"]
+__all__ = [
+    "authenticator",
+    "credential_places",
+    "denied_limit",
+    "listener",
+    "policy_settings",
+    "provider_roles",
+    "request_rules",
+]
 
 _ANY = "*"
 
@@ -66,6 +81,16 @@ def authenticator(config: written.Config, fetcher: Fetcher, now: Callable[[], fl
         )
     except KeySetError as error:
         raise ConfigError([Problem(Position("providers"), str(error))]) from None
+
+
+def credential_places(config: written.Config) -> CredentialPlaces:
+    """Where any of the providers looks for credentials."""
+    places = [provider.places for provider in config.providers]
+    return CredentialPlaces(
+        headers=frozenset(header.name for place in places for header in place.headers),
+        cookies=frozenset(name for place in places for name in place.cookies),
+        parameters=frozenset(name for place in places for name in place.query),
+    )
 
 
 def policy_settings(config: written.Config) -> PolicySettings:
@@ -93,6 +118,53 @@ def request_rules(config: written.Config) -> RequestRules:
         sni_must_equal_host=request.sni_must_equal_host,
         trusted_hops=config.client_address.trusted_hops,
     )
+
+
+def vouch(config: written.Config) -> Callable[[str, Mapping[str, Any]], Identity | Deny]:
+    """Whom a verified token of a provider with these claims proves, without any token.
+
+    The function raises ValueError if the provider has no tokens, or the claims no subject.
+    """
+    providers = {provider.name: provider for provider in config.providers}
+
+    def proves(name: str, claims: Mapping[str, Any]) -> Identity | Deny:
+        provider = providers[name]
+        source = provider.jwt or provider.introspection
+        if source is None:
+            message = f"provider {name!r} has no tokens with claims; write roles and subject instead"
+            raise ValueError(message)
+        issuer = str(claims.get("iss", source.issuer or ""))
+        return told_identity(name, issuer, _roles(provider.roles), config.roles.includes, claims)
+
+    return proves
+
+
+def provider_roles(config: written.Config) -> list[ProviderRoles]:
+    """Which roles callers of each provider can have, as far as the configuration tells."""
+    includes = included_roles(config.roles.includes)
+    return [
+        ProviderRoles(provider.name, provider.mesh is not None, _possible_roles(provider, includes))
+        for provider in config.providers
+    ]
+
+
+def _possible_roles(provider: written.Provider, includes: Mapping[str, frozenset[str]]) -> frozenset[str] | None:
+    rules = provider.roles
+    if rules.may_grant is not None:
+        given = frozenset(rules.may_grant)
+    elif rules.unmapped == "drop" or provider.mesh is not None:
+        given = frozenset(rules.map.values())
+    else:
+        return None
+    return given.union(*(includes.get(role, ()) for role in given))
+
+
+def denied_limit(config: written.Config, clock: Callable[[], float]) -> DeniedLimit | None:
+    """The limit on denied requests of one address, if there is one; ``clock`` is monotonic, in seconds."""
+    per_minute = config.limits.denied_per_address
+    if per_minute is None:
+        return None
+    return DeniedLimit(MemoryLimiter(clock=clock, max_keys=config.limits.max_keys), per_minute)
 
 
 def listener(settings: written.Listener) -> Listener:

@@ -5,6 +5,7 @@ Requests are brought into this form before anything judges them (``extauthz.chec
 """
 
 from extauthz.canonical.address import canonical_address
+from extauthz.canonical.charge import address_key, charge_key
 from extauthz.canonical.header import HeaderTwins, emittable, folded_names, header_name
 from extauthz.canonical.host import Host, canonical_host
 from extauthz.canonical.path import Path, PathRules, canonical_path
@@ -24,9 +25,11 @@ __all__ = [
     "PathRules",
     "SpiffeId",
     "SpiffePattern",
+    "address_key",
     "canonical_address",
     "canonical_host",
     "canonical_path",
+    "charge_key",
     "emittable",
     "folded_names",
     "header_name",

@@ -2,12 +2,13 @@
 
 ``Host`` comes from the client verbatim: case, port, trailing dot and user information are kept by Envoy, it may be empty,
 and two ``Host`` lines arrive as one list with a comma. Whatever is not exactly one host name is refused: virtual hosts of
-another server could read it differently. Names must be A-labels (RFC 5891): nothing is converted here.
+another server could read it differently. Names must be A-labels (RFC 5891): nothing is converted here. A name that ends in
+a number is an IPv4 address for whoever follows the URL Standard (``127.1``, ``0x7f000001``), so it must be one as it stands.
 """
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 __all__ = ["Host", "canonical_host"]
 
@@ -16,6 +17,8 @@ _NAME = re.compile(
 )
 _PORT = re.compile(r":([0-9]{1,5})\Z")
 _MAX_PORT = 65535
+_NUMBER_AT_END = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")
+"""What the URL Standard's host parser takes for an IPv4 address, in whatever spelling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +52,15 @@ def canonical_host(raw: str) -> Host:
         return Host("", "it is empty")
     if not _NAME.match(text):
         return Host("", "it is not one host name")
+    if _NUMBER_AT_END.match(text) and not _is_ipv4(text):
+        return Host("", "it ends in a number and is no IPv4 address in its usual spelling")
     return Host(text)
+
+
+def _is_ipv4(text: str) -> bool:
+    """Whether a text is four decimal numbers without leading zeros."""
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True

@@ -139,13 +139,16 @@ def _resolve(text: str, rules: PathRules) -> str:
         if segment == "" and (written or number != last):
             if written or not rules.normalize:
                 raise _AmbiguousError("it has an empty segment (//)")
+            result.append("")
         elif segment in (".", ".."):
             if not rules.normalize:
                 raise _AmbiguousError("it has a dot segment")
-            if segment == ".." and result:
-                result.pop()
+            if segment == ".." and result and result.pop() == "":
+                # `/a//../b` is `/b` where slashes are merged first, and `/a/b` where dots are resolved first.
+                raise _AmbiguousError("it has a dot segment after an empty one (//..)")
             if number == last:
                 result.append("")
         else:
             result.append(segment)
-    return "/" + "/".join(result)
+    merged = [segment for place, segment in enumerate(result) if segment or place == len(result) - 1]
+    return "/" + "/".join(merged)

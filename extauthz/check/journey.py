@@ -1,8 +1,8 @@
-"""One request's journey, with no step back: canonical request -> targets -> credentials -> deny -> rules -> decision.
+"""One request's journey, with no step back: canonical request -> targets -> credentials -> deny -> rules -> rate.
 
 ``Check.decide`` is synchronous: a caller whose keys are here is decided without an await. Only where something is missing
-that waiting can bring (the first keys of a provider, a key that was just rotated in) does it return an ``Unsettled``,
-which the transport awaits within the request's own deadline.
+that waiting can bring (the first keys of a provider, a key that was just rotated in, a counter that replicas share) does it
+return an ``Unsettled`` or ``Uncharged``, which the transport awaits within the request's own deadline.
 
 A request is judged by one snapshot of policies from beginning to end; a reload swaps ``Check.snapshot``, one reference,
 and is seen by the next request. What is not known to be allowed is denied: every path through this module ends in a
@@ -13,11 +13,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from extauthz.check.rates import DeniedLimit, limited
 from extauthz.check.request import RequestRules, canonical_request, speaks_grpc
-from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Reason, Request
+from extauthz.check.shadows import shadow_verdicts
+from extauthz.limits import Limiter, Pending
+from extauthz.model import (
+    Allow,
+    AttributeContext,
+    Charge,
+    Decision,
+    Deny,
+    Identity,
+    Permit,
+    Reason,
+    Request,
+    ShadowVerdict,
+)
 from extauthz.policy import Selection, Snapshot
 
-__all__ = ["Authenticator", "Check", "Unsettled", "Wait"]
+__all__ = ["Authenticator", "Check", "Uncharged", "Unsettled", "Wait"]
 
 
 class Wait(Protocol):
@@ -54,15 +68,28 @@ class Check:
         snapshot: Snapshot,
         rules: RequestRules,
         *,
+        limiter: Limiter,
+        denied: DeniedLimit | None = None,
         new_id: Callable[[], str],
     ) -> None:
-        """Keep what judges; ``new_id`` gives each decision an identifier that is unique among replicas."""
+        """Keep what judges.
+
+        ``limiter`` counts what rules with a rate allow, ``denied`` what is denied by address (None: nobody does);
+        ``new_id`` gives each decision an identifier that is unique among replicas.
+        """
         self.snapshot = snapshot
         self._authenticator = authenticator
         self._rules = rules
+        self._limiter = limiter
+        self._denied = denied
         self._new_id = new_id
 
-    def decide(self, sent: AttributeContext) -> "Decision | Unsettled":
+    @property
+    def authenticator(self) -> Authenticator:
+        """Who says who asks."""
+        return self._authenticator
+
+    def decide(self, sent: AttributeContext) -> "Decision | Unsettled | Uncharged":
         """Judge what the proxy sent, as far as that needs no waiting."""
         snapshot = self.snapshot
         request = canonical_request(sent, self._rules, snapshot.twins)
@@ -70,11 +97,14 @@ class Check:
             return Decision(self._new_id(), request, snapshot.generation, grpc=speaks_grpc(sent.http))
         selection = snapshot.select(request)
         if not selection:
-            verdict = Deny(Reason.NO_POLICY, "no loaded policy has a target that matches")
-            return Decision(self._new_id(), verdict, snapshot.generation, request, grpc=request.grpc)
+            return self._uncovered(snapshot, request, selection)
         found = self._authenticator.authenticate(request, providers=selection.providers)
         if found is None or isinstance(found, Identity | Deny):
             return self._judge(snapshot, request, selection, found)
+        if self._denied is not None:
+            refusal = self._denied.refusal(request)
+            if refusal is not None:
+                return Decision(self._new_id(), refusal, snapshot.generation, request, grpc=request.grpc)
         return Unsettled(self, snapshot, request, selection, found)
 
     def refuse(
@@ -84,7 +114,7 @@ class Check:
         grpc = sent is not None and speaks_grpc(sent.http)
         return Decision(self._new_id(), Deny(reason, detail), self.snapshot.generation, request, grpc=grpc)
 
-    def settle(self, unsettled: "Unsettled") -> Decision:
+    def settle(self, unsettled: "Unsettled") -> "Decision | Uncharged":
         """Judge what had to wait, by the snapshot that it began with."""
         providers = unsettled.selection.providers
         found = self._authenticator.authenticate(unsettled.request, providers=providers, waited=True)
@@ -93,19 +123,61 @@ class Check:
         message = "the authenticator asked to wait twice"
         raise RuntimeError(message)
 
+    def _uncovered(self, snapshot: Snapshot, request: Request, selection: Selection) -> Decision:
+        verdict = self._counted(request, Deny(Reason.NO_POLICY, "no loaded policy has a target that matches"))
+        shadows = self._shadows(snapshot, request, selection, None)
+        return Decision(self._new_id(), verdict, snapshot.generation, request, grpc=request.grpc, shadows=shadows)
+
     def _judge(
         self, snapshot: Snapshot, request: Request, selection: Selection, found: Identity | Deny | None
-    ) -> Decision:
-        verdict: Allow | Deny
+    ) -> "Decision | Uncharged":
+        shadows = self._shadows(snapshot, request, selection, found)
         if isinstance(found, Deny):
-            return Decision(self._new_id(), found, snapshot.generation, request, grpc=request.grpc)
+            verdict = self._counted(request, found)
+            return Decision(
+                self._new_id(), verdict, snapshot.generation, request, grpc=request.grpc, shadows=shadows, found=found
+            )
         names = selection.mesh_providers
         # The peer's certificate is a credential only where a policy says so: else nobody looks at it.
         peer = self._authenticator.peer(request, names) if names else None
-        verdict = snapshot.decide(request, selection, found, peer)
-        caller = selection.caller(verdict, found, peer)
-        spent = "" if found is None else found.query_parameter
-        return Decision(self._new_id(), verdict, snapshot.generation, request, caller, request.grpc, spent)
+        judged = snapshot.decide(request, selection, found, peer)
+        decision = Decision(
+            self._new_id(),
+            judged if isinstance(judged, Allow) else self._counted(request, judged),
+            snapshot.generation,
+            request,
+            selection.caller(judged, found, peer),
+            request.grpc,
+            "" if found is None else found.query_parameter,
+            shadows,
+            found,
+            peer,
+        )
+        if isinstance(judged, Allow) and judged.charge is not None:
+            return self._charge(decision, judged.charge)
+        return decision
+
+    def _charge(self, decision: Decision, charge: Charge) -> "Decision | Uncharged":
+        """Ask for what the decision to allow costs."""
+        said = self._limiter.take(charge)
+        if isinstance(said, Permit | Deny):
+            return limited(decision, said)
+        return Uncharged(decision, said)
+
+    def _counted(self, request: Request, denial: Deny) -> Deny:
+        """A denial, unless its address has had too many."""
+        return denial if self._denied is None else self._denied.judge(request, denial)
+
+    def _shadows(
+        self, snapshot: Snapshot, request: Request, selection: Selection, found: Identity | Deny | None
+    ) -> tuple[ShadowVerdict, ...]:
+        """What is told of policies and rules in shadow mode. Whatever becomes of that, the decision is made without it."""
+        if not snapshot.has_shadows:
+            return ()
+        try:
+            return shadow_verdicts(self._authenticator, snapshot, request, selection, found)
+        except Exception:  # noqa: BLE001 - a fault in what never acts must not act
+            return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +193,22 @@ class Unsettled:
     async def settle(self) -> Decision:
         """Wait, then decide. The caller sets the deadline."""
         await self.wait.ready()
-        return self.check.settle(self)
+        decided = self.check.settle(self)
+        return decided if isinstance(decided, Decision) else await decided.settle()
+
+
+@dataclass(frozen=True, slots=True)
+class Uncharged:
+    """A decision to allow that is not final before a shared counter has granted its charge."""
+
+    decision: Decision
+    pending: Pending
+
+    @property
+    def request(self) -> Request | None:
+        """The request that waits."""
+        return self.decision.request
+
+    async def settle(self) -> Decision:
+        """Wait for the counter. The caller sets the deadline."""
+        return limited(self.decision, await self.pending.settle())

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from extauthz import __version__
+from extauthz.cli.convert import convert
 from extauthz.cli.envoy_config import envoy_config
+from extauthz.cli.explain import explain
 from extauthz.cli.keys import keys_app
+from extauthz.cli.replay import replay
 from extauthz.cli.serve import serve
 from extauthz.cli.terminal import complain, problem_lines
+from extauthz.cli.test import test
 from extauthz.cli.validate import validate
 from extauthz.cli.version import version
 from extauthz.errors import ExtAuthzError, ProblemsError
@@ -42,6 +46,13 @@ def _app() -> App:
     )
     app.command(serve, help_epilogue="Example: extauthz serve --config /etc/extauthz/extauthz.yaml")
     app.command(validate, help_epilogue="Example: extauthz validate --config extauthz.yaml new-policy.yaml")
+    app.command(
+        explain,
+        help_epilogue="Example: extauthz explain GET https://orders.example.com/orders -H 'x-tenant: a' --role user",
+    )
+    app.command(replay, help_epilogue="Example: extauthz replay decisions.log --policies new/")
+    app.command(test, help_epilogue="Example: extauthz test --coverage policies/orders.test.yaml")
+    app.command(convert, help_epilogue="Example: extauthz convert istio-policies.yaml > policies/converted.yaml")
     app.command(
         envoy_config,
         name="envoy-config",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from extauthz.config.addresses import place
 from extauthz.config.configuration import Config
 from extauthz.config.faults import Fault
+from extauthz.config.limits import limit_faults
 from extauthz.config.listeners import Listen, Listener
 from extauthz.config.provider_checks import provider_faults, provider_set_faults
 
@@ -56,6 +57,8 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
         yield from provider_faults(index, provider, any_audience=any_audience)
     yield from provider_set_faults(providers, count=readable.providers)
     yield from _circles(config.roles.includes)
+    if readable.sound("store") and readable.sound("limits"):
+        yield from limit_faults(config, workers=1)
 
 
 def _listener_faults(name: str, listener: Listener) -> Iterator[Fault]:

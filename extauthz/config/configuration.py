@@ -11,6 +11,7 @@ A setting that is dangerous wherever it is used is refused at start unless its r
 from typing import Literal
 
 from extauthz.config.fields import AnyList, Section
+from extauthz.config.limits import Limits, Store
 from extauthz.config.listeners import Listen
 from extauthz.config.providers import Provider
 from extauthz.config.sections import (
@@ -49,8 +50,12 @@ class Config(Section):
     """Which request headers are in the hands of policies."""
     policies: Policies = Policies()
     """Where policies come from."""
+    store: Store = Store()
+    """What replicas share."""
+    limits: Limits = Limits()
+    """How rates are counted."""
     responses: Responses = Responses()
-    """What denied callers are told."""
+    """What callers are told."""
     telemetry: Telemetry = Telemetry()
     """Traces, decision records, logs."""
     accept_risks: AnyList[Literal["any-audience"]] = ()

@@ -137,10 +137,13 @@ class Policies(Section):
 
 
 class Responses(Section):
-    """What denied callers are told."""
+    """What callers are told."""
 
     reasons: bool = False
     """true: the body of a denial names the reason. The reason always goes to Envoy's access log."""
+    rate_limits: bool = False
+    """true: callers who are allowed by a rule with a rate are told what is left of it (RateLimit, RateLimit-Policy). Who is
+    denied for a rate always is."""
 
 
 class Traces(Section):
@@ -155,6 +158,9 @@ class Decisions(Section):
 
     sink: Annotated[Text, BeforeValidator(_sink)] = "none"
     """none | stdout | the path of a file, which is appended to and may be rotated: one JSON object a decision."""
+    capture: bool = False
+    """true: each record holds the request and the verified claims of its caller as well, without credentials, so that it
+    can be replayed exactly. Headers, queries and claims say more about people than the rest of a record: keep it short."""
 
 
 class Logs(Section):

@@ -5,6 +5,7 @@ problems at once, each with a place that an editor can open.
 """
 
 from extauthz.documents.problems import FieldError, spelled, validation_problems
+from extauthz.documents.writing import write_document
 from extauthz.documents.yaml import Document, read_documents
 
-__all__ = ["Document", "FieldError", "read_documents", "spelled", "validation_problems"]
+__all__ = ["Document", "FieldError", "read_documents", "spelled", "validation_problems", "write_document"]

@@ -3,6 +3,8 @@
 from extauthz.identity.api_keys import API_KEY_PLACES, ApiKeyProvider
 from extauthz.identity.authenticator import Authenticator, Provider
 from extauthz.identity.basic import BasicProvider, Directory, Entry
+from extauthz.identity.claimed import told_identity
+from extauthz.identity.explanation import IdentitySeen, Step
 from extauthz.identity.fetching import Fetched, Fetcher, FetchSettings, Posted
 from extauthz.identity.introspection import ClientKey, ClientSecret, IntrospectionProvider
 from extauthz.identity.mesh import MeshProvider
@@ -28,7 +30,7 @@ from extauthz.identity.providers import (
     Wait,
     WebsocketProtocolPlace,
 )
-from extauthz.identity.roles import ClaimPath, RoleRules
+from extauthz.identity.roles import ClaimPath, RoleRules, included_roles
 from extauthz.identity.token_cache import CacheCounts, CacheLimits
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "Fetcher",
     "FileKeys",
     "HeaderPlace",
+    "IdentitySeen",
     "InlineKeys",
     "IntrospectionProvider",
     "JwtProvider",
@@ -69,6 +72,9 @@ __all__ = [
     "RemoteKeys",
     "RoleRules",
     "SecretFile",
+    "Step",
     "Wait",
     "WebsocketProtocolPlace",
+    "included_roles",
+    "told_identity",
 ]

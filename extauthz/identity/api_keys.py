@@ -24,6 +24,7 @@ from extauthz.errors import ConfigError, Problem
 from extauthz.identity.api_key_files import KeyFiles
 from extauthz.identity.api_key_form import KEY_ID, key_id_of
 from extauthz.identity.api_key_records import ApiKeyRecord, time_text
+from extauthz.identity.explanation import Step, roles_step
 from extauthz.identity.providers import HeaderPlace, Place, ProviderState
 from extauthz.identity.roles import NO_ROLES, ClaimPath, RoleReader, RoleRules
 from extauthz.identity.voucher import Verdict
@@ -126,6 +127,10 @@ class ApiKeys:
             detail = f"API key {key_id} expired at {time_text(row.expires)}"
             return Deny(Reason.TOKEN_EXPIRED, detail, provider=self.name)
         return row.identity
+
+    def role_steps(self, identity: Identity) -> Iterable[Step]:
+        """The roles alone: what the key's record says became roles when it was read."""
+        return (roles_step(identity.roles),)
 
     def state(self) -> ProviderState:
         """How the key files are doing; ``age_seconds`` is since they were last known to be what is in force."""

@@ -20,15 +20,16 @@ from extauthz.errors import KeySetError
 from extauthz.identity.api_keys import ApiKeyProvider, ApiKeys
 from extauthz.identity.basic import BasicProvider, PasswordDesk
 from extauthz.identity.credentials import Credential, CredentialReader
+from extauthz.identity.explanation import IdentitySeen, Step, place_steps, token_step
 from extauthz.identity.fetching import Fetcher
 from extauthz.identity.introspection import IntrospectionProvider
 from extauthz.identity.introspector import Introspector
 from extauthz.identity.jwt_issuer import JwtIssuer
 from extauthz.identity.mesh import Mesh, MeshProvider
-from extauthz.identity.providers import JwtProvider, ProviderState
+from extauthz.identity.providers import JwtProvider, ProviderState, Wait
 from extauthz.identity.roles import included_roles
 from extauthz.identity.token_cache import DEFAULT_LIMITS, CacheCounts, CacheLimits, TokenCache, digest_of
-from extauthz.identity.token_form import MAX_TOKEN_SIZE, read_token
+from extauthz.identity.token_form import MAX_TOKEN_SIZE, CompactToken, read_token
 from extauthz.identity.voucher import Verdict, Voucher
 from extauthz.model import Deny, Identity, Reason, Request
 
@@ -124,19 +125,28 @@ class Authenticator:
 
     def _identify(self, credential: Credential, *, waited: bool) -> Verdict:
         """Ask the one provider that a credential is for."""
+        voucher = self._voucher_of(credential)
+        if voucher is None:
+            return self._judge_jwt(credential, waited=waited)
+        if isinstance(voucher, Deny):
+            return voucher
+        return voucher.identify(credential.token, self._now(), waited=waited)
+
+    def _voucher_of(self, credential: Credential) -> Voucher | Deny | None:
+        """The provider of opaque credentials that judges this one; None: it has to be a JSON Web Token."""
         desk = self._desks.get(credential.providers)
         if desk is not None:
-            return desk.identify(credential.token, self._now(), waited=waited)
+            return desk
         for api_keys in self._api_keys:
             if credential.token.startswith(api_keys.prefix) and api_keys.name in credential.providers:
-                return api_keys.identify(credential.token, self._now(), waited=waited)
+                return api_keys
         if self._introspectors and credential.token.count(".") != _JWT_DOTS:
             introspectors = self._introspectors_of(credential)
             if len(introspectors) > 1:
                 return Deny(Reason.ISSUER_UNKNOWN, "several endpoints could be asked about the token, and so none is")
             for introspector in introspectors:
-                return introspector.identify(credential.token, self._now(), waited=waited)
-        return self._judge_jwt(credential, waited=waited)
+                return introspector
+        return None
 
     def _add_introspector(
         self, provider: IntrospectionProvider, included: Mapping[str, frozenset[str]], fetcher: Fetcher
@@ -165,13 +175,9 @@ class Authenticator:
         token = read_token(credential.token)
         if isinstance(token, Deny):
             return token
-        if not isinstance(token.issuer, str):
-            return Deny(Reason.CLAIM_INVALID, "iss is missing or not a string")
-        issuer = self._issuers.get(token.issuer)
-        if issuer is None:
-            return Deny(Reason.ISSUER_UNKNOWN, self._nearest(token.issuer))
-        if issuer.name not in credential.providers:
-            return Deny(Reason.ISSUER_UNKNOWN, "the token's provider takes no tokens from where this one was")
+        issuer = self._issuer_of(token, credential)
+        if isinstance(issuer, Deny):
+            return issuer
         if isinstance(issuer, Introspector):
             return issuer.identify(credential.token, now, waited=waited)
         verdict = issuer.identify(token, now, waited=waited)
@@ -179,6 +185,55 @@ class Authenticator:
             end = issuer.end_of(verdict)
             self._tokens.keep(digest, verdict, token.payload, now=now, end=end, lease=issuer.lease)
         return verdict
+
+    def _issuer_of(self, token: CompactToken, credential: Credential) -> JwtIssuer | Introspector | Deny:
+        """The provider whose token this says to be."""
+        if not isinstance(token.issuer, str):
+            return Deny(Reason.CLAIM_INVALID, "iss is missing or not a string")
+        issuer = self._issuers.get(token.issuer)
+        if issuer is None:
+            return Deny(Reason.ISSUER_UNKNOWN, self._nearest(token.issuer))
+        if issuer.name not in credential.providers:
+            return Deny(Reason.ISSUER_UNKNOWN, "the token's provider takes no tokens from where this one was")
+        return issuer
+
+    def explain(self, request: Request, *, providers: frozenset[str] | None = None) -> IdentitySeen:
+        """What ``authenticate`` finds, having waited, and each step to it. No step holds a credential."""
+        found = self.authenticate(request, providers=providers, waited=True)
+        if isinstance(found, Wait):
+            message = "the authenticator asked to wait twice"
+            raise RuntimeError(message)  # noqa: TRY004 - a fault of ours, not of a type
+        reader = self._reader if providers is None else self._readers.get(providers) or self._compile(providers)
+        steps = place_steps(reader, request)
+        credential = reader.find(request)
+        if isinstance(credential, Credential):
+            steps += self._steps(credential, found)
+        return IdentitySeen(tuple(steps), found)
+
+    def _steps(self, credential: Credential, found: Identity | Deny | None) -> list[Step]:
+        """From the one credential of a request to who asks."""
+        voucher = self._voucher_of(credential)
+        steps: list[Step] = []
+        asked = "its form and its place pick one provider"
+        if voucher is None:
+            # What no other provider takes has to be a JSON Web Token.
+            token = read_token(credential.token)
+            steps.append(token_step(token))
+            if isinstance(token, Deny):
+                return steps
+            asked = "iss is the issuer of a provider that reads that place"
+            issuer = self._issuer_of(token, credential)
+            if isinstance(issuer, JwtIssuer):
+                steps.append(Step("provider", asked, holds=True, value=issuer.name))
+                return steps + list(issuer.steps(token, self._now()))
+            voucher = issuer
+        if isinstance(voucher, Deny):
+            return [*steps, Step("provider", asked, holds=False, fault=voucher.detail)]
+        steps.append(Step("provider", asked, holds=True, value=voucher.name))
+        denied = isinstance(found, Deny)
+        fault = found.detail or found.reason.sentence if isinstance(found, Deny) else ""
+        steps.append(Step("answer", "the provider vouches for it", holds=not denied, fault=fault))
+        return steps + list(voucher.role_steps(found)) if isinstance(found, Identity) else steps
 
     def peer(self, request: Request, names: frozenset[str]) -> Identity | Deny | None:
         """Whom the connection of a request proves to these mesh providers, which policies name.

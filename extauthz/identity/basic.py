@@ -21,7 +21,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ import structlog
 from extauthz.errors import EntryError, UpstreamError
 from extauthz.identity.basic_form import MAX_BASIC_SIZE, SignIn, read_basic
 from extauthz.identity.circuit import Circuit
+from extauthz.identity.explanation import Step, role_steps
 from extauthz.identity.flights import Flights
 from extauthz.identity.key_ring import Lease
 from extauthz.identity.providers import HeaderPlace, Place, ProviderState, Wait
@@ -176,6 +177,10 @@ class PasswordDesk:
         if not waited and self._flights.joinable(digest, now):
             return Wait(self.name, partial(self._arrive, digest, sign_in))
         return self._unavailable(now)
+
+    def role_steps(self, identity: Identity) -> Iterable[Step]:
+        """From the person's groups to roles."""
+        return role_steps(self._roles, identity.claims)
 
     def state(self) -> ProviderState:
         """How the directory is doing; a fault is told until the next answer."""

@@ -11,7 +11,7 @@ A place that carries something unusable is a refusal and never "no credentials":
 bearer into an anonymous caller. Nothing found anywhere is None, and the policies decide whether that is enough.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 from urllib.parse import unquote_plus
@@ -46,7 +46,7 @@ _Users = dict[frozenset[str] | None, frozenset[str]]
 class CredentialReader:
     """Finds the token of a request. Immutable, compiled once from the places of all providers."""
 
-    __slots__ = ("_finders",)
+    __slots__ = ("_finders", "_names")
 
     def __init__(self, places: Mapping[str, Iterable[Place]], only: frozenset[str] | None = None) -> None:
         """Compile the places, given by provider name; with ``only`` those that one of these providers reads.
@@ -86,6 +86,12 @@ class CredentialReader:
         finders += [_Cookie(name, users).find for name, users in cookies.items()]
         finders += [_Subprotocol(prefix, users).find for prefix, users in subprotocols.items()]
         self._finders = (*finders, *others)
+        self._names = (
+            *(_header_name(name, prefixes) for name, prefixes in headers.items()),
+            *(f"the cookie {name}" for name in cookies),
+            *(f"websocket subprotocols that begin with {prefix}" for prefix in subprotocols),
+            *(f"the query parameter {place.name}" for place in by_place if isinstance(place, QueryPlace)),
+        )
 
     def find(self, request: Request) -> Finding:
         """The token; None if there is no credential in any place; ``Deny`` if there is not exactly one usable."""
@@ -100,6 +106,11 @@ class CredentialReader:
                 return _ambiguous("there is a token in more than one place")
             found = finding
         return found
+
+    def look(self, request: Request) -> Iterator[tuple[str, Finding]]:
+        """What is in each place, in the order in which ``find`` looks at them; the name of the place is for people."""
+        for name, finder in zip(self._names, self._finders, strict=True):
+            yield name, finder(request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +206,12 @@ def _spot(place: Place) -> _Spot:
             return type(place), name, ""
         case _:
             assert_never(place)
+
+
+def _header_name(name: str, prefixes: Iterable[str]) -> str:
+    """A header with the prefixes that its value may have."""
+    written = [repr(prefix) for prefix in sorted(prefixes) if prefix]
+    return f"the header {name}" + (f" ({' or '.join(written)} and a credential)" if written else "")
 
 
 def _scheme(prefix: str) -> str:

@@ -8,11 +8,12 @@ Only ``"active": true`` is active; anything else, a missing member included, is 
 an identity. Signed answers (RFC 9701) are not asked for, and refused if they come.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from extauthz.errors import UpstreamError
+from extauthz.identity.explanation import Step, role_steps
 from extauthz.identity.introspection import IntrospectionProvider
 from extauthz.identity.roles import RoleError, RoleReader, scopes_of
 from extauthz.identity.strict_json import JsonError, has_unsafe_text, read_object
@@ -78,6 +79,10 @@ class AnswerReader:
             if refusal is not None:
                 return refusal
         return self._identity(answer)
+
+    def role_steps(self, identity: Identity) -> Iterable[Step]:
+        """From the answer that an identity was made of to its roles, for people."""
+        return role_steps(self._roles, identity.claims)
 
     def _identity(self, answer: dict[str, Any]) -> Identity | Deny:
         subject = answer.get("sub")

@@ -18,7 +18,7 @@ import asyncio
 import math
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import structlog
@@ -26,6 +26,7 @@ import structlog
 from extauthz.errors import UpstreamError
 from extauthz.identity.circuit import Circuit
 from extauthz.identity.client_authentication import client_authentication
+from extauthz.identity.explanation import Step
 from extauthz.identity.fetching import Fetcher, Posted
 from extauthz.identity.flights import Flights
 from extauthz.identity.introspection import IntrospectionProvider
@@ -123,6 +124,10 @@ class Introspector:
         if not waited and self._flights.joinable(digest, now):
             return Wait(self.name, partial(self._arrive, digest, token))
         return self._unavailable(now)
+
+    def role_steps(self, identity: Identity) -> Iterable[Step]:
+        """From the answer to roles."""
+        return self._reader.role_steps(identity)
 
     def state(self) -> ProviderState:
         """How the endpoint is doing; a fault is told until the next answer."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+from extauthz.identity.claimed import identity_of
+from extauthz.identity.explanation import Step, role_steps, token_value
 from extauthz.identity.fetching import Fetcher
 from extauthz.identity.key_loading import loader_of
 from extauthz.identity.key_ring import KeyRing, Lease
 from extauthz.identity.providers import JwtProvider, ProviderState, Wait
-from extauthz.identity.roles import RoleError, RoleReader, scopes_of
+from extauthz.identity.roles import RoleReader
 from extauthz.identity.token_form import CompactToken
 from extauthz.identity.verifier import JwtVerifier, UnknownKey
 from extauthz.identity.voucher import Verdict
@@ -68,11 +70,25 @@ class JwtIssuer:
             return Wait(self.name, arrival) if arrival else claims.denial
         if isinstance(claims, Deny):
             return claims
-        try:
-            roles, scopes = self._roles.roles(claims), scopes_of(claims)
-        except RoleError as error:
-            return Deny(Reason.CLAIM_INVALID, str(error), provider=self.name)
-        return Identity(claims["sub"], self.issuer, self.name, roles, scopes, claims, float(claims["exp"]))
+        return identity_of(self.name, self.issuer, self._roles, claims)
+
+    def steps(self, token: CompactToken, now: float) -> Iterator[Step]:
+        """What ``identify``, having waited, asks of a token of this issuer, up to the first refusal."""
+        keys = self._ring.keys()
+        asked = "the provider's keys are here"
+        if keys is None:
+            yield Step("keys", asked, holds=False, fault=self._keys_unavailable().detail)
+            return
+        count = len(keys.keys)
+        yield Step("keys", asked, holds=True, value=f"{count} {'key' if count == 1 else 'keys'}")
+        sentences = self._verifier.asked
+        for check, refusal in self._verifier.judge(token, keys, now):
+            denial = refusal.denial if isinstance(refusal, UnknownKey) else refusal
+            fault = "" if denial is None else denial.detail
+            yield Step(check, sentences[check], denial is None, token_value(check, token), fault)
+            if denial is not None:
+                return
+        yield from role_steps(self._roles, token.unverified_claims)
 
     def state(self) -> ProviderState:
         """How the keys are doing."""

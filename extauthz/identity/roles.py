@@ -12,15 +12,28 @@ string is one role, so that "billing admin" is no admin; only claims named ``sco
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import starmap
+from typing import Any, NamedTuple
 
 from extauthz.model import ANONYMOUS, EMPTY
 
-__all__ = ["MAX_ROLES", "NO_ROLES", "ClaimPath", "RoleError", "RoleReader", "RoleRules", "included_roles", "scopes_of"]
+__all__ = [
+    "MAX_ROLES",
+    "NO_ROLES",
+    "ClaimPath",
+    "Grant",
+    "RoleError",
+    "RoleReader",
+    "RoleRules",
+    "included_roles",
+    "scopes_of",
+]
 
 MAX_ROLES = 256
 """More than this after ``mayGrant`` is refused: the set travels with every decision."""
 
+_NOBODYS = ("", ANONYMOUS)
+"""Roles that nobody can be given: none, and that of callers without credentials."""
 _SPLIT_CLAIMS = frozenset({"scope", "scp"})
 
 
@@ -73,6 +86,18 @@ NO_ROLES = RoleRules()
 """Tokens prove who the caller is, and give no role."""
 
 
+class Grant(NamedTuple):
+    """A name in the claims, and what the provider's rules make of it."""
+
+    claim: ClaimPath
+    """Where it was."""
+    name: str
+    role: str
+    """What it is mapped to; empty if it gives no role."""
+    kept: bool
+    """Whether the provider may give that role."""
+
+
 class RoleReader:
     """Reads the roles of one provider's tokens. Immutable, compiled once."""
 
@@ -89,21 +114,37 @@ class RoleReader:
         Raises:
             RoleError: A claim has a wrong type, or there are too many roles.
         """
-        mapping, may_grant, keep = self._rules.mapping, self._rules.may_grant, self._rules.keep_unmapped
-        roles: set[str] = set()
-        for path in self._rules.claims:
-            for name in _names(claims, path):
-                role = mapping.get(name, name if keep else "")
-                if may_grant is None or role in may_grant:
-                    roles.add(role)
-        roles.discard(ANONYMOUS)
-        roles.discard("")
+        roles = {role for _, _, role, kept in self._grants(claims) if kept}
         if len(roles) > MAX_ROLES:
             message = f"the token gives more than {MAX_ROLES} roles"
             raise RoleError(message)
         for role in tuple(roles):
             roles |= self._included.get(role, frozenset())
         return frozenset(roles)
+
+    @property
+    def claims(self) -> tuple[ClaimPath, ...]:
+        """Where it looks for names."""
+        return self._rules.claims
+
+    def grants(self, claims: Mapping[str, Any]) -> Iterator[Grant]:
+        """Every name in the claims, in order, with the role that it gives or not.
+
+        Raises:
+            RoleError: A claim has a wrong type; what came before it was given.
+        """
+        return starmap(Grant, self._grants(claims))
+
+    def included(self, role: str) -> frozenset[str]:
+        """The roles that a role contains."""
+        return self._included.get(role, frozenset())
+
+    def _grants(self, claims: Mapping[str, Any]) -> Iterator[tuple[ClaimPath, str, str, bool]]:
+        mapping, may_grant, keep = self._rules.mapping, self._rules.may_grant, self._rules.keep_unmapped
+        for path in self._rules.claims:
+            for name in _names(claims, path):
+                role = mapping.get(name, name if keep else "")
+                yield path, name, role, (may_grant is None or role in may_grant) and role not in _NOBODYS
 
 
 def included_roles(includes: Mapping[str, Sequence[str]]) -> Mapping[str, frozenset[str]]:

@@ -14,7 +14,7 @@ too); ``iat`` in the future is ``token-not-yet-valid``; an unacceptable ``typ`` 
 but not for the token's algorithm is ``algorithm-not-allowed``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -81,30 +81,76 @@ class JwtVerifier:
 
     def verify(self, token: CompactToken, keys: KeySet, now: float) -> VerifiedClaims | UnknownKey | Deny:
         """Judge a token by a set of keys at a time (seconds since the epoch)."""
+        for _, refusal in self.judge(token, keys, now):
+            if refusal is not None:
+                return refusal
+        return VerifiedClaims(MappingProxyType(token.unverified_claims))
+
+    def judge(self, token: CompactToken, keys: KeySet, now: float) -> Iterator[tuple[str, UnknownKey | Deny | None]]:
+        """Each check in order, by a name that ``asked`` knows, with None if the token passes it; the first refusal is the
+        verdict, and the last that is given.
+        """
         algorithm = token.algorithm
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
-            return self._deny(Reason.ALGORITHM_NOT_ALLOWED, "the token's alg is not among the provider's algorithms")
+            refusal = self._deny(Reason.ALGORITHM_NOT_ALLOWED, "the token's alg is not among the provider's algorithms")
+            yield "algorithm", refusal
+            return
+        yield "algorithm", None
         if not (self._untyped if token.type is None else token.type in self._types):
-            return self._deny(Reason.CLAIM_INVALID, "the token's typ is not among the provider's tokenTypes")
+            yield "type", self._deny(Reason.CLAIM_INVALID, "the token's typ is not among the provider's tokenTypes")
+            return
+        yield "type", None
         named = keys.fitting(algorithm) if token.key_id is None or keys.nameless else keys.named(token.key_id)
         if not named:
-            return UnknownKey(self._deny(Reason.KEY_UNKNOWN, "the provider's key set has no key for the token"))
+            denial = self._deny(Reason.KEY_UNKNOWN, "the provider's key set has no key for the token")
+            yield "key", UnknownKey(denial)
+            return
         candidates = tuple(key for key in named if algorithm in key.algorithms)
         if not candidates:
-            return self._deny(Reason.ALGORITHM_NOT_ALLOWED, "the key that the token names is not for its alg")
+            yield "key", self._deny(Reason.ALGORITHM_NOT_ALLOWED, "the key that the token names is not for its alg")
+            return
+        yield "key", None
         if not _signed_by_any(candidates, algorithm, token):
             tried = "the key" if len(candidates) == 1 else f"any of the {len(candidates)} keys that were tried"
             denial = self._deny(Reason.SIGNATURE_INVALID, f"the signature is not by {tried}")
             # A token that names no key can only show in this way that its key is new.
-            return UnknownKey(denial) if token.key_id is None else denial
+            yield "signature", UnknownKey(denial) if token.key_id is None else denial
+            return
+        yield "signature", None
         claims = token.unverified_claims
         if has_unsafe_text(token.payload, claims):
-            return self._deny(Reason.CLAIM_INVALID, "a claim holds U+0000 or half a surrogate pair")
-        for check in (self._check_meant_for_us, self._check_times, self._check_types, self._check_kind):
-            refusal = check(claims, now)
-            if refusal is not None:
-                return refusal
-        return VerifiedClaims(MappingProxyType(claims))
+            yield "text", self._deny(Reason.CLAIM_INVALID, "a claim holds U+0000 or half a surrogate pair")
+            return
+        yield "text", None
+        for name, check in (
+            ("audience", self._check_meant_for_us),
+            ("times", self._check_times),
+            ("claims", self._check_types),
+            ("kind", self._check_kind),
+        ):
+            refused = check(claims, now)
+            yield name, refused
+            if refused is not None:
+                return
+
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """What each check of ``judge`` asks of a token, for people."""
+        types = sorted(self._types) + ["absent"] * self._untyped
+        meant = "is any" if self._audiences is None else f"names one of {', '.join(sorted(self._audiences))}"
+        longest = "" if self._max_lifetime is None else f" and at most {self._max_lifetime:g} s of life"
+        required = f", and {', '.join(self._required)} are there" if self._required else ""
+        return {
+            "algorithm": f"alg is one of {', '.join(sorted(self._algorithms))}",
+            "type": f"typ is one of {', '.join(types)}",
+            "key": "the provider has a key for it",
+            "signature": "the signature is by that key",
+            "text": "no claim holds text that two readers take for different things",
+            "audience": f"iss is {self._issuer}, and {self._audience_claim} {meant}",
+            "times": f"exp, nbf and iat fit the clock, with {self._skew:g} s of skew{longest}",
+            "claims": f"sub and the others have the types that they must have{required}",
+            "kind": "it is an access token, for any bearer",
+        }
 
     def _check_meant_for_us(self, claims: Mapping[str, Any], _now: float) -> Deny | None:
         """``iss`` and ``aud`` (RFC 7519 sections 4.1.1 and 4.1.3).

@@ -4,8 +4,10 @@ The authenticator picks one voucher for a credential and asks it once. A voucher
 missing that waiting can bring, it answers with a ``Wait``; asked again with ``waited`` it has to decide.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
+from extauthz.identity.explanation import Step
 from extauthz.identity.providers import ProviderState, Wait
 from extauthz.model import Deny, Identity
 
@@ -29,6 +31,10 @@ class Voucher(Protocol):
 
     def identify(self, token: str, now: float, *, waited: bool) -> Verdict:
         """Whom a credential proves; ``now`` is in seconds since the epoch. With ``waited`` never a ``Wait``."""
+        ...
+
+    def role_steps(self, identity: Identity) -> Iterable[Step]:
+        """How an identity that it vouched for came by its roles, for people."""
         ...
 
     def state(self) -> ProviderState:

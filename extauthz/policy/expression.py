@@ -1,26 +1,32 @@
 r"""CEL expressions: checked when a policy is loaded, evaluated without trusting the evaluator.
 
 CEL (https://cel.dev) is evaluated by cel-cpp through ``cel_expr_python``. Everything that a policy may name is declared
-below with its type, as variables with dotted names, so a misspelt field, a wrong type or a condition that is not a bool
-is found at load and told with its place.
+with its type (``extauthz.policy.vocabulary``), as variables with dotted names, so a misspelt field, a wrong type or a
+condition that is not a bool is found at load and told with its place; so is what could cost too much
+(``extauthz.policy.costs``).
 
 The binding has traps, and each is closed here or in ``extauthz.policy.facts`` and pinned by a test:
 
 - A failed evaluation is not raised: it is a value of type ERROR whose Python value is a *string*. So a condition holds
   only if its value is the very ``True``, and a header takes nothing but STRING and LIST.
-- ``eval`` raises RuntimeError for strings with lone surrogates and when the iteration budget (10,000 a run, about 10 ms)
-  is spent: that is an error like any other.
+- ``eval`` raises RuntimeError for strings with lone surrogates and when the iteration budget (10,000 rounds a run) is
+  spent: that is an error like any other.
 - Strings are cut at U+0000 on their way in, so that ``"admin\0x" == "admin"``: such values are never bound.
 - Error texts quote values of the request and of the claims: only the status word of an error is ever told.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from cel_expr_python import cel
+from extauthz.canonical import canonical_address
+from extauthz.policy.costs import WATCHED, excesses
+from extauthz.policy.patterns import read_network
+from extauthz.policy.regexes import takes_pattern
+from extauthz.policy.syntax import Literal, Tree, read_tree
+from extauthz.policy.vocabulary import ENVIRONMENT, IN_CIDR, NAMES, Activation, activation
 
 __all__ = [
     "NAMES",
@@ -35,53 +41,20 @@ __all__ = [
 
 MAX_LENGTH = 4096
 """Characters of one expression."""
-MAX_MACROS = 8
-"""Loops (``all``, ``exists``, ``exists_one``, ``map``, ``filter``) of one expression."""
-
-Activation = Any
-"""The binding's own type: values bound to names, converted at most once however many expressions use them."""
-
-_T = cel.Type
-_TEXT = _T.STRING
-_TEXTS = _T.List(_T.STRING)
-_TEXT_MAP = _T.Map(_T.STRING, _T.STRING)
-
-NAMES: Mapping[str, Any] = {
-    "request.method": _TEXT,
-    "request.path": _TEXT,
-    "request.url_path": _TEXT,
-    "request.host": _TEXT,
-    "request.scheme": _TEXT,
-    "request.headers": _TEXT_MAP,
-    "request.query": _T.Map(_T.STRING, _TEXTS),
-    "request.time": _T.TIMESTAMP,
-    "request.id": _TEXT,
-    "source.address": _TEXT,
-    "source.principal": _TEXT,
-    "destination.address": _TEXT,
-    "destination.principal": _TEXT,
-    "identity.subject": _TEXT,
-    "identity.issuer": _TEXT,
-    "identity.provider": _TEXT,
-    "identity.roles": _TEXTS,
-    "identity.scopes": _TEXTS,
-    "claims": _T.Map(_T.STRING, _T.DYN),
-    "context": _TEXT_MAP,
-}
-"""All that an expression may name, with its type."""
+MAX_OPTIONAL_MACROS = 6
+"""``optMap`` and ``optFlatMap`` of one expression: each writes out what it stands on twice."""
 
 _CALLER = frozenset(name for name in NAMES if name == "claims" or name.startswith("identity."))
 
-_ENVIRONMENT = cel.NewEnv(variables=dict(NAMES))
 _HEADER_TYPES = ("STRING", "DYN", "LIST<STRING>", "LIST<DYN>")
-_PLAIN_NAMES = frozenset(name for name, kind in NAMES.items() if kind in (_TEXT, _TEXTS))
+_PLAIN_NAMES = frozenset(name for name, kind in NAMES.items() if kind.name() in ("STRING", "LIST<STRING>"))
 
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _CONTAINER = re.compile(r" \(in container ''\)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _STATUS = re.compile(r"[A-Z_]{2,32}(?=:)")
-_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\(")
-_MATCHES = re.compile(r"""\.matches\(\s*([rR]?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))\s*\)""")
+_OPTIONAL_MACROS = frozenset({"optMap", "optFlatMap"})
+_TWO = 2
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -108,6 +81,11 @@ class Condition:
     def asks_for_caller(self) -> bool:
         """Whether its value may depend on who asks."""
         return not self.needs.isdisjoint(_CALLER)
+
+    @property
+    def constant(self) -> bool | None:
+        """Its value if that is the same for every request, else None."""
+        return None if self.needs else self.holds(activation({}))
 
     def holds(self, bound: Activation) -> bool | None:
         """The condition's value, or None if it has none: an error, which neither allows nor lets a deny pass."""
@@ -149,11 +127,6 @@ class HeaderValue:
         return None
 
 
-def activation(values: Mapping[str, Any]) -> Activation:
-    """Bind values to declared names for one request; what is not bound is an error where it is used."""
-    return _ENVIRONMENT.Activation(values)
-
-
 def read_condition(source: str) -> Condition | list[Fault]:
     """Compile a condition, or tell all that is wrong with it. Its type must be bool when it is loaded.
 
@@ -165,7 +138,7 @@ def read_condition(source: str) -> Condition | list[Fault]:
         return program
     kind = program.return_type().name()
     if kind != "BOOL":
-        hint = "compare it, as in 'claims.admin == true'" if kind == "DYN" else ""
+        hint = "compare it, as in 'claims.admin == true'" if kind == "DYN" else _optional_hint(kind)
         return [Fault(0, f"a condition must be true or false, but this one is {_spell_type(kind)}", hint)]
     return Condition(source, _needs(source), program)
 
@@ -177,7 +150,8 @@ def read_header_value(source: str) -> HeaderValue | list[Fault]:
         return program
     kind = program.return_type().name()
     if kind not in _HEADER_TYPES:
-        hint = "write string(...) around it" if kind in ("INT", "UINT", "DOUBLE", "BOOL", "TIMESTAMP") else ""
+        textual = kind in ("INT", "UINT", "DOUBLE", "BOOL", "TIMESTAMP")
+        hint = "write string(...) around it" if textual else _optional_hint(kind)
         return [Fault(0, f"a header must be a string or a list of strings, but this is {_spell_type(kind)}", hint)]
     name = source.strip()
     return HeaderValue(source, name if name in _PLAIN_NAMES else "", _needs(source), program)
@@ -190,14 +164,20 @@ def _compile(source: str) -> Any:
         return [Fault(0, f"the expression has {len(source)} characters, and may have {MAX_LENGTH}")]
     if "\0" in source:
         return [Fault(source.index("\0"), "the expression has a U+0000")]
-    macros = [found.start() for found in _MACRO.finditer(source)]
-    if len(macros) > MAX_MACROS:
-        return [Fault(macros[MAX_MACROS], f"the expression has {len(macros)} loops, and may have {MAX_MACROS}")]
+    words = _WORD.findall(source)
+    if sum(word in _OPTIONAL_MACROS for word in words) > MAX_OPTIONAL_MACROS:
+        return [Fault(0, f"the expression has more than {MAX_OPTIONAL_MACROS} of optMap and optFlatMap")]
     try:
-        program = _ENVIRONMENT.compile(source)
+        program = ENVIRONMENT.compile(source)
     except Exception as error:  # noqa: BLE001 - a refusal comes as RuntimeError, text that is not UTF-8 as others
         return _faults(source, str(error))
-    return _bad_regexes(source) or program
+    if WATCHED.isdisjoint(words):
+        return program
+    try:
+        tree = read_tree(program.serialize())
+    except ValueError as error:
+        return [Fault(0, f"the expression can't be checked: {error}")]
+    return sorted({*_costs(tree), *_bad_literals(tree)}, key=lambda fault: fault.offset) or program
 
 
 def _faults(source: str, text: str) -> list[Fault]:
@@ -231,23 +211,35 @@ def _explain(source: str, message: str) -> tuple[str, str]:
     if fields:
         return f"unknown name {name!r}", "known are: " + ", ".join(fields)
     if re.search(rf"\b{re.escape(name)}\s*\(", source):
-        return f"unknown function {name!r}", ""
+        return f"unknown function {name!r}", "write inCidr(address, block)" if name.lower() == IN_CIDR.lower() else ""
     roots = dict.fromkeys(known.partition(".")[0] for known in NAMES)
     close = [known for known in NAMES if known.endswith(f".{root}")] or get_close_matches(root, roots, n=1)
     return f"unknown name {name!r}", f"did you mean {close[0]!r}?" if close else "known are: " + ", ".join(roots)
 
 
-def _bad_regexes(source: str) -> list[Fault]:
-    """Regular expressions that RE2 does not take, where they stand as literals: they would fail at every request."""
-    faults = []
-    for found in _MATCHES.finditer(source):
-        try:
-            kind = _ENVIRONMENT.compile(f"''.matches({found[1]})").eval(_ENVIRONMENT.Activation({})).type().name()
-        except Exception:  # noqa: BLE001 - as above
-            kind = "ERROR"
-        if kind != "BOOL":
-            faults.append(Fault(found.start(1), f"{found[1]} is not a regular expression that RE2 takes"))
-    return faults
+def _costs(tree: Tree) -> Iterator[Fault]:
+    """What makes the expression cost too much."""
+    for excess in excesses(tree):
+        yield Fault(tree.offsets.get(excess.node, 0), excess.message, excess.hint)
+
+
+def _bad_literals(tree: Tree) -> Iterator[Fault]:
+    """Regular expressions, addresses and address blocks that stand as literals and would fail at every request."""
+    for call in tree.calls():
+        literals = [operand if isinstance(operand, Literal) else None for operand in call.operands]
+        if call.function == "matches" and len(literals) == _TWO and literals[1] and literals[1].text is not None:
+            if not takes_pattern(literals[1].text):
+                place = tree.offsets.get(literals[1].id, 0)
+                yield Fault(place, f"{literals[1].text!r} is not a regular expression that RE2 takes")
+        elif call.function == IN_CIDR and len(literals) == _TWO:
+            address, block = literals
+            if address and address.text is not None and canonical_address(address.text) is None:
+                yield Fault(tree.offsets.get(address.id, 0), f"{address.text!r} is not an address")
+            if block and block.text is not None:
+                try:
+                    read_network(block.text)
+                except ValueError as error:
+                    yield Fault(tree.offsets.get(block.id, 0), str(error))
 
 
 def _needs(source: str) -> frozenset[str]:
@@ -264,6 +256,10 @@ def _status(program: Any, bound: Activation) -> str:
         text = str(error)
     found = _STATUS.match(text)
     return found.group() if found else "UNKNOWN"
+
+
+def _optional_hint(kind: str) -> str:
+    return "say what it is where there is none, with .orValue(...)" if kind.startswith("optional_type") else ""
 
 
 def _spell_type(kind: str) -> str:

@@ -2,155 +2,73 @@
 
 These pydantic models are the edge: they read what a person wrote, with the patterns already compiled to values, and tell
 all that is wrong at once. What the settings must know (providers, header names) comes as validation context. Nothing of
-them is left once a policy is compiled (``extauthz.policy.compilation``).
+them is left once a policy is compiled (``extauthz.policy.compilation``). The docstrings below each key are what editors
+show (``extauthz.policy.schema``).
 
 An empty list is an error, as one reader takes it for "none" and the next for "any"; only in a not* word it can mean just
 one thing. Therefore an empty list or string in a model always means "not written". A key without value (null) is an
-error as well: ``role:`` with its role forgotten must not mean every role. Words that this version knows but does not
-enforce are refused: a limit that is accepted and ignored is worse than none.
+error as well: ``role:`` with its role forgotten must not mean every role.
 """
 
-import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from extauthz.canonical import emittable
-from extauthz.policy.paths import PathPattern, read_path
-from extauthz.policy.patterns import (
-    HostPattern,
-    Network,
-    read_host,
-    read_method,
-    read_network,
-    read_port,
-    read_principal,
+from extauthz.policy.fields import (
+    Block,
+    Bounds,
+    Burst,
+    ContextText,
+    Expression,
+    HeaderName,
+    Host,
+    KubernetesKey,
+    Method,
+    Namespace,
+    ObjectName,
+    Path,
+    Per,
+    PerMinute,
+    Port,
+    Principal,
+    Provider,
+    RateShadow,
+    Role,
+    RuleName,
 )
-from extauthz.policy.settings import PolicySettings
 
 __all__ = ["DenyForm", "FromForm", "MatchForm", "PolicyForm", "RuleForm", "TargetForm", "ToForm"]
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
-_NAMESPACE = re.compile(rf"{_LABEL}\Z")
-_RULE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._/:-]{0,126}[A-Za-z0-9])?\Z")
-_ROLE = re.compile(r"[^\x00-\x1f\x7f]{1,256}\Z")
+_RULES = Bounds(100_000)
+_ENTRIES = Bounds(1_000)
+_PATTERNS = Bounds(10_000)
+_NOT_PATTERNS = Bounds(10_000, empty=True)
+_FEW = Bounds(100)
+_FEW_KEYS = Bounds(100, empty=True)
 
-
-def _object_name(value: str) -> str:
-    if not _SUBDOMAIN.match(value):
-        raise ValueError(f"{value!r} is no object name: use lower-case letters, digits, '-' and '.', at most 253")
-    return value
-
-
-def _namespace(value: str) -> str:
-    if not _NAMESPACE.match(value):
-        raise ValueError(f"{value!r} is no namespace: use lower-case letters, digits and '-', at most 63")
-    return value
-
-
-def _rule_name(value: str) -> str:
-    if not _RULE_NAME.match(value):
-        raise ValueError(
-            f"{value!r} is no rule name: use letters, digits, blanks and . _ - / : inside, at most 128 characters"
-        )
-    return value
-
-
-def _role(value: str) -> str:
-    if not _ROLE.match(value) or value != value.strip():
-        raise ValueError("a role must have 1 to 256 characters, without control characters or outer blanks")
-    return value
-
-
-def _some(value: list[Any]) -> list[Any]:
-    if not value:
-        raise ValueError("is empty, which could mean nothing as well as anything; fill it, or leave the key out")
-    return value
-
-
-def _provider(value: str, info: ValidationInfo) -> str:
-    settings = cast("PolicySettings", info.context)
-    known = settings.known_providers
-    if value not in known:
-        names = ", ".join(sorted(known)) if known else "none"
-        raise ValueError(f"{value!r} is not a configured provider (configured: {names})")
-    return value
-
-
-def _header(value: str, info: ValidationInfo) -> str:
-    settings = cast("PolicySettings", info.context)
-    if value != value.lower():
-        raise ValueError(f"{value!r} must be in lower case: write {value.lower()!r}")
-    if not emittable(value):
-        raise ValueError(f"{value!r} is no header that a policy may set or remove")
-    if not settings.allows_header(value):
-        raise ValueError(
-            f"{value!r} is not among the headers that policies may set or remove "
-            f"(headers.allowed: {', '.join(settings.allowed_headers) or 'none'})"
-        )
-    return value
-
-
-def _unenforced(what: str, mend: str) -> Callable[[object], None]:
-    def refuse(_value: object) -> None:
-        raise ValueError(
-            f"{what} is not enforced by this version of extauthz, so it is refused rather than ignored; {mend}"
-        )
-
-    return refuse
-
-
-_refuse_shadow = _unenforced("shadow evaluation", "remove it, or the rule with it")
-
-
-def _mode(value: object) -> object:
-    if value == "Shadow":
-        _unenforced("Shadow mode", "remove it to enforce the policy, or remove the policy")(value)
-    return value
-
-
-def _shadow(value: object) -> object:
-    if value is True:
-        _refuse_shadow(value)
-    return value
-
-
-_refuse_rate = _unenforced("a rate", "remove it, and limit the rate elsewhere until a version does")
-_RateWord = Annotated[None, PlainValidator(_refuse_rate)]
-
-_Host = Annotated[HostPattern, PlainValidator(read_host, json_schema_input_type=str)]
-_Path = Annotated[PathPattern, PlainValidator(read_path, json_schema_input_type=str)]
-_Method = Annotated[str, PlainValidator(read_method, json_schema_input_type=str)]
-_Port = Annotated[int, PlainValidator(read_port, json_schema_input_type=int | str)]
-_Principal = Annotated[str, PlainValidator(read_principal, json_schema_input_type=str)]
-_Block = Annotated[Network, PlainValidator(read_network, json_schema_input_type=str)]
-_Role = Annotated[str, AfterValidator(_role)]
-_RuleName = Annotated[str, AfterValidator(_rule_name)]
-_HeaderName = Annotated[str, AfterValidator(_header)]
-_Provider = Annotated[str, AfterValidator(_provider)]
-_SOME = AfterValidator(_some)
+# What the validators below say, as far as a schema can.
+_ROLE_OR_ROLES: dict[str, Any] = {"not": {"required": ["role", "roles"]}}
+_RATE_WORDS: dict[str, Any] = {
+    "dependentRequired": {word: ["maxRequestsPerMinute"] for word in ("burst", "per", "rateShadow")}
+}
 
 
 class _Form(BaseModel):
     model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True
+        alias_generator=to_camel,
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
     )
 
 
 class _Entry(_Form):
     """A mapping whose keys are AND; without any it would match everything by accident."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -160,46 +78,80 @@ class _Entry(_Form):
 
 
 class TargetForm(_Entry):
-    """One entry of ``targets``."""
+    """Requests that a policy covers; all its keys must match."""
 
-    hosts: Annotated[list[_Host], _SOME] = Field(default_factory=list)
-    context: dict[str, str] = Field(default_factory=dict)
+    hosts: Annotated[list[Host], _PATTERNS] = Field(default_factory=list, examples=[["orders.example.com"]])
+    """Host names without port, `*.example.com` for every name below example.com (never that name itself), or `*`."""
+    context: Annotated[dict[ContextText, ContextText], _FEW_KEYS] = Field(
+        default_factory=dict, examples=[{"app": "orders"}]
+    )
+    """What the route's `context_extensions` must say."""
 
 
 class ToForm(_Entry):
-    """One entry of ``to``: Istio's operation."""
+    """What is asked for (Istio's operation): all keys must match, and of each list one value."""
 
-    hosts: Annotated[list[_Host], _SOME] = Field(default_factory=list)
-    not_hosts: list[_Host] = Field(default_factory=list)
-    ports: Annotated[list[_Port], _SOME] = Field(default_factory=list)
-    not_ports: list[_Port] = Field(default_factory=list)
-    methods: Annotated[list[_Method], _SOME] = Field(default_factory=list)
-    not_methods: list[_Method] = Field(default_factory=list)
-    paths: Annotated[list[_Path], _SOME] = Field(default_factory=list)
-    not_paths: list[_Path] = Field(default_factory=list)
+    hosts: Annotated[list[Host], _PATTERNS] = Field(default_factory=list, examples=[["*.shop.example.com"]])
+    """Host names without port, `*.example.com` for every name below example.com (never that name itself), or `*`."""
+    not_hosts: Annotated[list[Host], _NOT_PATTERNS] = Field(default_factory=list)
+    """Any host but these."""
+    ports: Annotated[list[Port], _PATTERNS] = Field(default_factory=list, examples=[[8443]])
+    """Ports that the connection came in on."""
+    not_ports: Annotated[list[Port], _NOT_PATTERNS] = Field(default_factory=list)
+    """Any port but these."""
+    methods: Annotated[list[Method], _PATTERNS] = Field(default_factory=list, examples=[["GET", "HEAD"]])
+    """HTTP methods in upper case. CONNECT is allowed only where it is named here."""
+    not_methods: Annotated[list[Method], _NOT_PATTERNS] = Field(default_factory=list)
+    """Any method but these."""
+    paths: Annotated[list[Path], _PATTERNS] = Field(
+        default_factory=list, examples=[["/orders", "/orders/{id}", "/orders/{id}/items/**"]]
+    )
+    """Paths without query: literal, `{name}` for one segment, a final `/**` for everything below. In `deny` `/x` also
+    means `/x/`."""
+    not_paths: Annotated[list[Path], _NOT_PATTERNS] = Field(default_factory=list)
+    """Any path but these; `/x` also means `/x/`."""
 
 
 class FromForm(_Entry):
-    """One entry of ``from``: Istio's source."""
+    """Where a request comes from (Istio's source): all keys must match, and of each list one value."""
 
-    principals: Annotated[list[_Principal], _SOME] = Field(default_factory=list)
-    not_principals: list[_Principal] = Field(default_factory=list)
-    ip_blocks: Annotated[list[_Block], _SOME] = Field(default_factory=list)
-    not_ip_blocks: list[_Block] = Field(default_factory=list)
-    remote_ip_blocks: Annotated[list[_Block], _SOME] = Field(default_factory=list)
-    not_remote_ip_blocks: list[_Block] = Field(default_factory=list)
+    principals: Annotated[list[Principal], _PATTERNS] = Field(
+        default_factory=list, examples=[["spiffe://cluster.local/ns/shop/sa/*"]]
+    )
+    """Names in the peer's certificate: whole, with a final `*` for any rest, `*/suffix` of SPIFFE IDs, or `*` for any."""
+    not_principals: Annotated[list[Principal], _NOT_PATTERNS] = Field(default_factory=list)
+    """Any principal but these; a peer without certificate has none."""
+    ip_blocks: Annotated[list[Block], _PATTERNS] = Field(default_factory=list, examples=[["10.0.0.0/8"]])
+    """Addresses or CIDR blocks of the connection's peer, which may be a proxy."""
+    not_ip_blocks: Annotated[list[Block], _NOT_PATTERNS] = Field(default_factory=list)
+    """Any peer but these."""
+    remote_ip_blocks: Annotated[list[Block], _PATTERNS] = Field(default_factory=list, examples=[["203.0.113.0/24"]])
+    """Addresses or CIDR blocks of the client, told by the setting `clientAddress.trustedHops`."""
+    not_remote_ip_blocks: Annotated[list[Block], _NOT_PATTERNS] = Field(default_factory=list)
+    """Any client but these."""
 
 
 class MatchForm(_Form):
     """What a rule of either kind matches."""
 
-    name: _RuleName = ""
-    role: _Role = ""
-    roles: Annotated[list[_Role], _SOME] = Field(default_factory=list)
-    to: Annotated[list[ToForm], _SOME] = Field(default_factory=list)
-    from_: Annotated[list[FromForm], _SOME] = Field(default_factory=list, alias="from")
-    when: str = ""
-    shadow: Annotated[bool, BeforeValidator(_shadow)] = False
+    model_config = ConfigDict(json_schema_extra=_ROLE_OR_ROLES)
+
+    name: RuleName = Field(default="", examples=["read-orders"])
+    """What decisions, logs and metrics call the rule; without it, its place, such as `rules[0]`."""
+    role: Role = Field(default="", examples=["user"])
+    """The role that the caller must have; `anonymous` for callers without credentials. Not beside `roles`."""
+    roles: Annotated[list[Role], _ENTRIES] = Field(default_factory=list, examples=[["user", "partner"]])
+    """Roles of which the caller must have one. Not beside `role`."""
+    to: Annotated[list[ToForm], _ENTRIES] = Field(default_factory=list)
+    """What is asked for: one of the entries must match. Absent: anything."""
+    from_: Annotated[list[FromForm], _ENTRIES] = Field(default_factory=list, alias="from")
+    """Where the request comes from: one of the entries must match. Absent: anywhere."""
+    when: Expression = Field(
+        default="", examples=['has(claims.tenant) && claims.tenant == request.headers["x-tenant"]']
+    )
+    """A condition in CEL; anything but `true` does not match, and an error in `deny` denies."""
+    shadow: bool = False
+    """True: evaluated, logged and counted, without effect on any answer."""
 
     @model_validator(mode="after")
     def _one_word_for_roles(self) -> Self:
@@ -209,67 +161,104 @@ class MatchForm(_Form):
 
 
 class DenyForm(MatchForm):
-    """One rule of ``deny``."""
+    """A rule that denies what it matches, whoever asks and whatever any other rule allows."""
 
 
 class RuleForm(MatchForm):
-    """One rule of ``rules``."""
+    """A rule that allows what it matches. Without `role` and `roles` it takes any authenticated caller."""
 
-    rate_shadow: _RateWord = None
-    max_requests_per_minute: _RateWord = None
-    burst: _RateWord = None
+    model_config = ConfigDict(json_schema_extra=_ROLE_OR_ROLES | _RATE_WORDS)
+
+    max_requests_per_minute: PerMinute = Field(default=None, examples=[100])
+    """Never more requests than this in any 60 seconds."""
+    burst: Burst = Field(default=None, examples=[20])
+    """Never more requests than this within one second; absent: no such limit. Needs a rate."""
+    per: Per = Field(default="caller", examples=["address", "claim:tenant"])
+    """Whose requests are counted together: those of a `caller`, a `role`, a client `address`, or of all whose claim has
+    one value (`claim:<dotted path>`). Needs a rate."""
+    rate_shadow: RateShadow = False
+    """True: the rate is counted and told, and never denies. Needs a rate."""
 
 
 class AuthenticationForm(_Form):
-    """``authentication``."""
+    """Whose callers the policy's rules count for."""
 
-    providers: Annotated[list[_Provider], _SOME] = Field(default_factory=list)
+    providers: Annotated[list[Provider], _FEW] = Field(default_factory=list, examples=[["corporate"]])
+    """Names of configured providers; absent: any, mesh entries excepted."""
     optional: bool = False
+    """True: a caller without credentials goes on as role `anonymous`; bad credentials are refused all the same."""
     preflight: Literal["deny", "allow"] = "deny"
+    """`deny` judges a CORS preflight like any request; `allow` lets a true one pass, unless a `deny` matches."""
 
 
 class ResponseForm(_Form):
-    """``response``."""
+    """What the service behind is told of an allowed request."""
 
-    headers: dict[_HeaderName, str] = Field(default_factory=dict)
-    remove_headers: Annotated[list[_HeaderName], _SOME] = Field(default_factory=list)
+    headers: Annotated[dict[HeaderName, Expression], _FEW_KEYS] = Field(
+        default_factory=dict, examples=[{"x-auth-subject": "identity.subject"}]
+    )
+    """Headers to set: name in lower case, and a CEL expression that gives a string or a list of strings."""
+    remove_headers: Annotated[list[HeaderName], _FEW] = Field(default_factory=list, examples=[["authorization"]])
+    """Headers that the service does not get to see."""
+
+
+class RateLimitsForm(_Form):
+    """What holds for all rates of the policy."""
+
+    when_store_fails: Literal["deny", "local"] = "deny"
+    """While the shared store can't be reached: `deny` refuses what has a rate, `local` counts in each replica, with its
+    part of the rate."""
 
 
 class SpecForm(_Form):
-    """``spec``."""
+    """What a policy says."""
 
-    mode: Annotated[Literal["Enforce"], BeforeValidator(_mode)] = "Enforce"
-    targets: Annotated[list[TargetForm], _SOME] = Field(default_factory=list)
+    mode: Literal["Enforce", "Shadow"] = "Enforce"
+    """`Shadow`: the whole policy is evaluated, logged and counted, without effect on any answer."""
+    targets: Annotated[list[TargetForm], _ENTRIES] = Field(default_factory=list)
+    """Which requests the policy covers: those that match one of the entries. Absent: every request."""
     authentication: AuthenticationForm = Field(default_factory=AuthenticationForm)
-    deny: Annotated[list[DenyForm], _SOME] = Field(default_factory=list)
-    rules: Annotated[list[RuleForm], _SOME] = Field(default_factory=list)
+    """Whose callers the policy's rules count for."""
+    deny: Annotated[list[DenyForm], _RULES] = Field(default_factory=list)
+    """What is denied, before the rules are looked at."""
+    rules: Annotated[list[RuleForm], _RULES] = Field(default_factory=list)
+    """What is allowed: a request that one of them matches. Absent: nothing."""
+    rate_limits: RateLimitsForm = Field(default_factory=RateLimitsForm)
+    """What holds for all rates of the policy."""
     response: ResponseForm = Field(default_factory=ResponseForm)
+    """What the service behind is told of an allowed request."""
 
 
 class MetadataForm(_Form):
-    """``metadata`` as Kubernetes objects have it: only name and namespace mean anything here."""
+    """`metadata` as Kubernetes objects have it: only name and namespace mean anything here."""
 
-    name: Annotated[str, AfterValidator(_object_name)]
-    namespace: Annotated[str, AfterValidator(_namespace)] = ""
-    labels: Any = None
-    annotations: Any = None
-    uid: Any = None
-    resource_version: Any = None
-    generation: Any = None
-    creation_timestamp: Any = None
-    deletion_timestamp: Any = None
-    deletion_grace_period_seconds: Any = None
-    finalizers: Any = None
-    owner_references: Any = None
-    managed_fields: Any = None
-    self_link: Any = None
+    name: ObjectName = Field(examples=["orders"])
+    """The policy's name, once in its namespace."""
+    namespace: Namespace = ""
+    """With it, decisions call the policy `namespace/name`."""
+    labels: KubernetesKey = None
+    annotations: KubernetesKey = None
+    uid: KubernetesKey = None
+    resource_version: KubernetesKey = None
+    generation: KubernetesKey = None
+    creation_timestamp: KubernetesKey = None
+    deletion_timestamp: KubernetesKey = None
+    deletion_grace_period_seconds: KubernetesKey = None
+    finalizers: KubernetesKey = None
+    owner_references: KubernetesKey = None
+    managed_fields: KubernetesKey = None
+    self_link: KubernetesKey = None
 
 
 class PolicyForm(_Form):
-    """A document of kind AuthPolicy."""
+    """An AuthPolicy: what callers may do. Nothing is allowed that no rule of a policy allows."""
 
-    api_version: str
+    api_version: str = Field(examples=["security.example.com/v1"])
+    """The group of the setting `policies.group`, and `/v1`."""
     kind: Literal["AuthPolicy"]
+    """Always `AuthPolicy`."""
     metadata: MetadataForm
+    """Its name."""
     spec: SpecForm
-    status: Any = None
+    """What it says."""
+    status: KubernetesKey = None

@@ -6,7 +6,9 @@ tells it all, sorted by place. Expressions are compiled straight from the docume
 hide one in a condition; equal expressions are compiled once.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -24,6 +26,7 @@ from extauthz.policy.snapshot import Snapshot
 __all__ = ["load"]
 
 _KIND = "AuthPolicy"
+_RATE_IN_DENY = re.compile(r"unknown key 'spec\.deny\[\d+\]\.(?:maxRequestsPerMinute|burst|per|rateShadow)'")
 _Path = tuple[str | int, ...]
 _Compiled = TypeVar("_Compiled", Condition, HeaderValue)
 
@@ -64,8 +67,9 @@ class _Loader:
         """Read one text."""
         documents, problems = read_documents(text.text, text.file)
         self.problems += problems
-        for document in documents:
-            self._document(document, text)
+        documents.reverse()
+        while documents:
+            self._document(documents.pop(), text)  # and be done with it: all their trees at once take long to free
 
     def _document(self, document: Document, text: PolicyText) -> None:
         problems = list(self._head_problems(document))
@@ -78,7 +82,7 @@ class _Loader:
         try:
             form = PolicyForm.model_validate(document.value, context=self._settings)
         except ValidationError as error:
-            self.problems += validation_problems(error, document, PolicyForm)
+            self.problems += map(_mended, validation_problems(error, document, PolicyForm))
             return
         if problems or len(self.problems) > before:
             return
@@ -147,7 +151,7 @@ class _Loader:
             self.problems.append(Problem(where, fault.message, fault.hint))
 
     def _compile(self, form: PolicyForm, document: Document) -> Written:
-        policy = compile_policy(form, self._conditions, self._header_values, self._settings)
+        policy = compile_policy(form, self._conditions, self._header_values, self._settings, document.where)
         response: _Path = ("spec", "response")
         return Written(
             policy,
@@ -159,6 +163,15 @@ class _Loader:
                 for index, name in enumerate(form.spec.response.remove_headers)
             },
         )
+
+
+def _mended(problem: Problem) -> Problem:
+    """A problem with a better mend than the nearest known key, where there is one."""
+    if _RATE_IN_DENY.match(problem.message):
+        return replace(
+            problem, hint="a deny lets nothing pass that could be counted; a rate belongs to a rule of 'rules'"
+        )
+    return problem
 
 
 def _rules(document: Document) -> Iterator[tuple[_Path, Any]]:

@@ -8,13 +8,12 @@ refused with the two spellings that can't be misread.
 Whether ``/x`` also matches ``/x/`` depends on the side that it stands on: many servers serve both alike, so what forbids
 covers both (``tolerant``), and what allows covers just what is written.
 
-Literals are a set lookup; patterns with variables become regular expressions of which no part can match in two ways, so
-that matching takes linear time.
+Literals are a set lookup; of patterns with variables each segment is compared once, so that matching takes linear time.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from extauthz.canonical import PathRules, canonical_path
 
@@ -22,6 +21,7 @@ __all__ = ["PathPattern", "Paths", "read_path"]
 
 _VARIABLE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}\Z")
 _REST = "/**"
+_MAX_LENGTH = 4096
 _SPELLINGS = "write '{name}' for one segment, or end with '/**' for everything below"
 _WRITTEN_AS_ENCODED = PathRules(encoded_slash=True, double_encoding=True)
 """``%2F`` and ``%25`` are canonical where ``request`` accepts them; elsewhere such requests are refused anyway."""
@@ -35,6 +35,15 @@ class PathPattern:
     """The literal segments, None for a variable; a final empty one for a trailing slash."""
     rest: bool
     """It ends with ``/**``."""
+    written: str = field(default="", compare=False)
+    """As its author wrote it, with the names of its variables."""
+
+    def __str__(self) -> str:
+        """The pattern for people."""
+        if self.written:
+            return self.written
+        text = "".join("/{}" if segment is None else f"/{segment}" for segment in self.segments)
+        return text + _REST if self.rest else text
 
     @property
     def literal(self) -> str | None:
@@ -43,48 +52,60 @@ class PathPattern:
             return None
         return "".join(f"/{segment}" for segment in self.segments)
 
-    def expression(self, *, tolerant: bool, fold: bool) -> re.Pattern[str]:
-        """The pattern as regular expression for ``fullmatch``."""
-        parts = ("[^/]+" if segment is None else re.escape(segment) for segment in self.segments)
-        text = "".join(f"/{part}" for part in parts)
+    def lower(self) -> "PathPattern":
+        """The pattern with its letters in lower case."""
+        return PathPattern(tuple(segment and segment.lower() for segment in self.segments), self.rest)
+
+    def matches(self, segments: list[str], *, tolerant: bool) -> bool:
+        """Whether a path, split at its slashes after the first, is one that the pattern describes."""
+        asked = len(self.segments)
         if self.rest:
-            text += "(?:/.*)?" if self.segments else "/.*"
-        elif tolerant and self.segments[-1] != "":
-            text += "/?"
-        return re.compile(text.lower() if fold else text, re.DOTALL)
+            segments = segments[:asked]
+        elif tolerant and len(segments) == asked + 1 and segments[-1] == "" and self.segments[-1] != "":
+            segments = segments[:-1]
+        if len(segments) != asked:
+            return False
+        for one, other in zip(self.segments, segments, strict=True):
+            if one != other and (one is not None or not other):
+                return False
+        return True
 
 
 class Paths:
     """A set of path patterns."""
 
-    __slots__ = ("_expressions", "_literals")
+    __slots__ = ("_literals", "_patterns", "_tolerant")
 
     def __init__(self, patterns: Iterable[PathPattern], *, tolerant: bool, fold: bool) -> None:
-        """Compile the patterns.
+        """Sort the patterns by the way they are compared.
 
         ``tolerant``: ``/x`` also matches ``/x/``. ``fold``: ASCII letters are compared in lower case; the paths that are
         asked for are then in lower case too.
         """
         literals: set[str] = set()
-        expressions = []
+        others = []
         for pattern in patterns:
             literal = pattern.literal
             if literal is None:
-                expressions.append(pattern.expression(tolerant=tolerant, fold=fold).fullmatch)
+                others.append(pattern.lower() if fold else pattern)
                 continue
             literal = literal.lower() if fold else literal
             literals.add(literal)
             if tolerant and not literal.endswith("/"):
                 literals.add(literal + "/")
         self._literals = frozenset(literals)
-        self._expressions = tuple(expressions)
+        self._patterns = tuple(others)
+        self._tolerant = tolerant
 
     def __contains__(self, path: str) -> bool:
         """Whether a canonical path matches; the empty one, of CONNECT and of requests without HTTP, never does."""
         if path in self._literals:
             return True
-        for matches in self._expressions:  # noqa: SIM110 - a generator costs as much as the match itself
-            if matches(path):
+        if not self._patterns or not path.startswith("/"):
+            return False
+        segments = path.split("/")[1:]
+        for pattern in self._patterns:  # noqa: SIM110 - a generator costs as much as the match itself
+            if pattern.matches(segments, tolerant=self._tolerant):
                 return True
         return False
 
@@ -97,6 +118,8 @@ def read_path(value: object) -> PathPattern:
     """
     if not isinstance(value, str):
         raise ValueError("must be a string")  # noqa: TRY004 - pydantic takes only ValueError as the writer's fault
+    if len(value) > _MAX_LENGTH:
+        raise ValueError(f"has {len(value)} characters, and may have {_MAX_LENGTH}")
     if not value.startswith("/"):
         raise ValueError(f"{value!r} does not begin with '/'")
     rest = value.endswith(_REST)
@@ -110,7 +133,7 @@ def read_path(value: object) -> PathPattern:
                 f"{value!r}: a variable such as '{{name}}' takes a whole segment; a brace itself is %7B, %7D"
             )
     _require_canonical(value, written, segments, rest=rest)
-    return PathPattern(segments, rest)
+    return PathPattern(segments, rest, value)
 
 
 def _require_canonical(value: str, written: list[str], segments: tuple[str | None, ...], *, rest: bool) -> None:

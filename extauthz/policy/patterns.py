@@ -24,6 +24,8 @@ Network = IPv4Network | IPv6Network
 _METHOD = re.compile(r"[!#$%&'+.^_`|~0-9A-Z-]{1,64}\Z")
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _MAX_PORT = 65535
+_MAX_TEXT = 2048
+"""Of one pattern; a SPIFFE ID may have as many (https://github.com/spiffe/spiffe, SPIFFE-ID.md section 2.3)."""
 _MAPPED = IPv6Network("::ffff:0:0/96")
 """The IPv4 addresses as IPv6; a canonical address is never one of them."""
 _SPIFFE = "spiffe://"
@@ -37,6 +39,10 @@ class HostPattern:
     """The literal, or what follows ``*.``; empty for any host."""
     below: bool
     """True for ``*.x`` and ``*``."""
+
+    def __str__(self) -> str:
+        """The pattern as it is written."""
+        return f"*.{self.name}" if self.below and self.name else self.name or "*"
 
     @property
     def suffix(self) -> str:
@@ -205,4 +211,6 @@ def _text(value: object) -> str:
         raise ValueError("must be a string")  # noqa: TRY004 - as above
     if not value:
         raise ValueError("is empty")
+    if len(value) > _MAX_TEXT:
+        raise ValueError(f"has {len(value)} characters, and may have {_MAX_TEXT}")
     return value

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from extauthz.errors import Position
 from extauthz.model import Identity, Request
 from extauthz.policy.patterns import HostPattern, Hosts
 from extauthz.policy.response import ResponseHeader
@@ -19,11 +20,19 @@ class Target:
     """Empty for any host, and for requests without one."""
     hosts: Hosts | None
     context: Mapping[str, str]
+    written: tuple[str, ...]
+    """The hosts, for people."""
 
     def matches(self, request: Request) -> bool:
         """Whether the request is for this target."""
-        if self.hosts is not None and request.host not in self.hosts:
-            return False
+        return self.covers_host(request) and self.covers_context(request)
+
+    def covers_host(self, request: Request) -> bool:
+        """Whether its hosts are."""
+        return self.hosts is None or request.host in self.hosts
+
+    def covers_context(self, request: Request) -> bool:
+        """Whether its context is."""
         return all(request.context.get(key) == value for key, value in self.context.items())
 
     def overlaps(self, other: "Target") -> bool:
@@ -37,10 +46,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy that is in force."""
+    """A policy that is in force, or in shadow mode."""
 
     name: str
     """``namespace/name``, or the name alone without namespace: what decisions, logs and metrics call it."""
+    where: Position
+    """Where it was written."""
+    shadow: bool
+    """Evaluated and told, without effect."""
     targets: tuple[Target, ...]
     """Empty for every request."""
     providers: frozenset[str]
@@ -54,6 +67,11 @@ class Policy:
     rules: tuple[Rule, ...]
     headers: tuple[ResponseHeader, ...]
     remove_headers: tuple[str, ...]
+
+    @property
+    def shadow_rules(self) -> tuple[Rule, ...]:
+        """Its rules in shadow mode, those of ``deny`` first."""
+        return tuple(rule for rule in (*self.deny, *self.rules) if rule.shadow)
 
     def matches(self, request: Request) -> bool:
         """Whether the policy covers the request."""

@@ -1,7 +1,8 @@
 """Rules: to -> from -> role -> when, and how far along a request gets.
 
 The same rule means two things. Among ``rules`` it allows, so whatever is in doubt must not match; in ``deny`` it forbids,
-so whatever is in doubt must match. The differences are all here and all follow from that:
+so whatever is in doubt must match. The differences all follow from that (the first four are in ``extauthz.policy.words``
+and ``paths``, the others here and in ``compilation``):
 
 =====================================  ==================  =================
 in doubt                               allow               deny
@@ -9,25 +10,25 @@ in doubt                               allow               deny
 not* word, attribute absent            no match            match
 client address can't be told           no match            match
 ``/x`` asked for as ``/x/``            no match            match
+positive word, attribute absent        no match            no match
 rule without ``role``                  any identity        everybody
 no HTTP (TCP)                          just ports          any entry
 CONNECT                                named in methods    any entry
 ``when`` gives an error                no match            denied
 =====================================  ==================  =================
-
-A positive word never matches what is absent, on either side.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 
+from extauthz.errors import Position
 from extauthz.model import Deny, Reason
 from extauthz.policy.expression import Condition
 from extauthz.policy.facts import Facts
-from extauthz.policy.paths import Paths
-from extauthz.policy.patterns import Hosts, Networks, Principals
+from extauthz.policy.meter import Meter
+from extauthz.policy.words import Entry
 
-__all__ = ["Operation", "Rule", "Source", "Stage"]
+__all__ = ["Rule", "Stage"]
 
 
 class Stage(IntEnum):
@@ -41,107 +42,35 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One entry of ``to``: all of its words must match. None stands for a word that is not there."""
-
-    deny: bool
-    hosts: Hosts | None = None
-    not_hosts: Hosts | None = None
-    ports: frozenset[int] | None = None
-    not_ports: frozenset[int] | None = None
-    methods: frozenset[str] | None = None
-    not_methods: frozenset[str] | None = None
-    paths: Paths | None = None
-    not_paths: Paths | None = None
-
-    @property
-    def just_ports(self) -> bool:
-        """Whether it speaks of nothing but ports, so that it can mean a request without HTTP."""
-        others = (self.hosts, self.not_hosts, self.methods, self.not_methods, self.paths, self.not_paths)
-        return all(word is None for word in others)
-
-    @property
-    def names_connect(self) -> bool:
-        """Whether CONNECT is one of its methods."""
-        return self.methods is not None and "CONNECT" in self.methods
-
-    def matches(self, facts: Facts) -> bool:
-        """Whether the operation that is asked for is this one. What is absent is in no set."""
-        request = facts.request
-        host, port, method, path = request.host, request.destination.port, request.method, request.path
-        if self.hosts is not None and host not in self.hosts:
-            return False
-        if self.ports is not None and port not in self.ports:
-            return False
-        if self.methods is not None and method not in self.methods:
-            return False
-        if self.paths is not None and path not in self.paths:
-            return False
-        deny = self.deny
-        if self.not_hosts is not None and (host in self.not_hosts if host else not deny):
-            return False
-        if self.not_ports is not None and (port in self.not_ports if port else not deny):
-            return False
-        if self.not_methods is not None and (method in self.not_methods if method else not deny):
-            return False
-        return self.not_paths is None or not (path in self.not_paths if path else not deny)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One entry of ``from``: all of its words must match. None stands for a word that is not there."""
-
-    deny: bool
-    principals: Principals | None = None
-    not_principals: Principals | None = None
-    ip_blocks: Networks | None = None
-    not_ip_blocks: Networks | None = None
-    remote_ip_blocks: Networks | None = None
-    not_remote_ip_blocks: Networks | None = None
-
-    def matches(self, facts: Facts) -> bool:
-        """Whether the peer and the client are these ones."""
-        request = facts.request
-        principal, peer, client = request.source.principal, request.source_ip, request.client_ip
-        deny = self.deny
-        if self.principals is not None and principal not in self.principals:
-            return False
-        if self.ip_blocks is not None and peer not in self.ip_blocks:
-            # An address that is there but can't be read might be in the blocks: unknown denies. That of a unix socket
-            # is absent, not unknown.
-            unreadable = peer is None and request.source.address != ""
-            if not (deny and unreadable):
-                return False
-        if self.remote_ip_blocks is not None and client not in self.remote_ip_blocks and not (deny and client is None):
-            # Likewise: a client whose address can't be told might be the one that is meant, so a deny takes it for that.
-            return False
-        if self.not_principals is not None and (principal in self.not_principals if principal else not deny):
-            return False
-        if self.not_ip_blocks is not None and (peer in self.not_ip_blocks if peer is not None else not deny):
-            return False
-        excluded = self.not_remote_ip_blocks
-        return excluded is None or not (client in excluded if client is not None else not deny)
-
-
-@dataclass(frozen=True, slots=True)
 class Rule:
     """A compiled rule of ``rules`` or ``deny``."""
 
     policy: str
     name: str
+    where: Position
+    """Where it was written."""
     deny: bool
+    shadow: bool
+    """Evaluated and told, without effect."""
     roles: frozenset[str] | None
-    to: tuple[Operation, ...] | None
-    to_without_http: tuple[Operation, ...] | None
+    to: tuple[Entry, ...] | None
+    to_without_http: tuple[Entry, ...] | None
     """The entries that can mean a request without HTTP; None for any."""
-    to_connect: tuple[Operation, ...] | None
+    to_connect: tuple[Entry, ...] | None
     """The entries that can mean a CONNECT; None for any."""
-    sources: tuple[Source, ...] | None
+    sources: tuple[Entry, ...] | None
     when: Condition | None
+    meter: Meter | None
+    """Its rate; None without one, and in ``deny``."""
     wants_credentials: bool
     """Somebody with credentials could match it, as it does not ask for role ``anonymous`` alone."""
     denials: tuple[Deny, ...]
     """The denial for each stage that a request may stop at, made once."""
+
+    @property
+    def per_minute(self) -> int | None:
+        """The rate that it is ranked by among rules that allow the same request; None is above all rates."""
+        return None if self.meter is None or self.meter.shadow else self.meter.rate.per_minute
 
     def judge(self, facts: Facts) -> Stage:
         """How far a request gets along a rule that allows."""
@@ -152,13 +81,7 @@ class Rule:
 
     def reach(self, facts: Facts) -> Stage:
         """How far a request gets before the condition is asked."""
-        request = facts.request
-        if not request.http:
-            operations = self.to_without_http
-        elif request.method == "CONNECT":
-            operations = self.to_connect
-        else:
-            operations = self.to
+        operations = self.operations(facts)
         if operations is not None and not _any_matches(operations, facts):
             return Stage.TO
         if self.sources is not None and not _any_matches(self.sources, facts):
@@ -168,6 +91,13 @@ class Rule:
         else:
             taken = not self.roles.isdisjoint(facts.roles)
         return Stage.WHEN if taken else Stage.ROLE
+
+    def operations(self, facts: Facts) -> tuple[Entry, ...] | None:
+        """The entries of ``to`` that can mean a request of this kind; None for any request."""
+        request = facts.request
+        if not request.http:
+            return self.to_without_http
+        return self.to_connect if request.method == "CONNECT" else self.to
 
     def refusal(self, stage: Stage, facts: Facts) -> Deny:
         """The denial of a request that got this far along a rule that allows, and no further."""
@@ -201,9 +131,10 @@ class Rule:
         return Deny(Reason.CONDITION_ERROR, detail, policy=self.policy, rule=self.name)
 
 
-def _any_matches(entries: tuple[Operation, ...] | tuple[Source, ...], facts: Facts) -> bool:
+def _any_matches(entries: tuple[Entry, ...], facts: Facts) -> bool:
     """Whether one of the entries matches; a loop, because a generator costs as much as the match itself."""
+    request = facts.request
     for entry in entries:  # noqa: SIM110
-        if entry.matches(facts):
+        if entry.matches(request):
             return True
     return False

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from extauthz.check import Check, Unsettled
+from extauthz.check import Check, Uncharged, Unsettled
 from extauthz.model import AttributeContext, Decision, Reason, Request
 from extauthz.serving.faults import describe
 from extauthz.serving.transport import Call
@@ -87,7 +87,7 @@ class CheckHandler:
         return self._settle(decided, sent, span, started, budget)
 
     async def _settle(
-        self, unsettled: Unsettled, sent: AttributeContext | None, span: Any, started: float, budget: float
+        self, unsettled: Unsettled | Uncharged, sent: AttributeContext | None, span: Any, started: float, budget: float
     ) -> bytes:
         """Finish a Check that has to wait for something."""
         try:

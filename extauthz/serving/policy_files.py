@@ -1,7 +1,8 @@
 """Reading policy files: which files count, and what is wrong with those that can't be read.
 
 A path is a file, or a folder of which every ``*.yaml`` and ``*.yml`` counts; folders in it and names that begin with a
-dot do not (editors and ConfigMaps keep their own things there). Whatever can't be read is a problem with a place, like
+dot do not (editors and ConfigMaps keep their own things there), nor does ``*.test.yaml``, where tests of policies are.
+Whatever can't be read is a problem with a place, like
 a mistake in the text: a set of which a part is missing is not the set that somebody wrote.
 """
 
@@ -14,6 +15,7 @@ from extauthz.policy import PolicyText
 __all__ = ["read_policy_texts"]
 
 _ENDINGS = (".yaml", ".yml")
+_TESTS = (".test.yaml", ".test.yml")
 
 
 def read_policy_texts(paths: Iterable[str]) -> tuple[list[PolicyText], list[Problem]]:
@@ -45,7 +47,7 @@ def _files(path: str) -> list[str]:
     if not Path(path).is_dir():
         return [path]
     found = (entry for entry in Path(path).iterdir() if entry.suffix in _ENDINGS and not entry.name.startswith("."))
-    return sorted(str(entry) for entry in found if not entry.is_dir())
+    return sorted(str(entry) for entry in found if not entry.is_dir() and not entry.name.endswith(_TESTS))
 
 
 def _read(path: str) -> PolicyText | Problem:

@@ -4,6 +4,8 @@ A load reads all files, hands them to the policy room in a thread, and publishes
 so a request sees one set or the other. If anything is wrong, the set in force stays: the log, the metric and
 ``/readyz?verbose`` say so, health does not change. Texts that are the same as before make no new generation. Loads
 never overlap, and one that waits while others ask reads once for all of them, so the newest texts win.
+
+Checks go on meanwhile, and share an interpreter with the thread: ``extauthz.serving.heap`` has what keeps their waits short.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import structlog
 from extauthz.errors import PolicyError
 from extauthz.policy import PolicyText
 from extauthz.serving.faults import describe
+from extauthz.serving.heap import let_go, settle, unobtrusive
 from extauthz.serving.policy_files import read_policy_texts
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.watching import fingerprint, watch
@@ -26,6 +29,9 @@ _log = structlog.get_logger()
 
 _READS = 5
 """How often files are read that change while they are read; after that the watch will call again."""
+
+_LARGE = 1 << 18
+"""Characters of texts from which on their snapshot is put aside from garbage collections, and taken apart at its end."""
 
 _NONE = "there is no policy, every request is denied"
 
@@ -60,6 +66,8 @@ class PolicyReloader(Generic[Snapshot]):
         self._may_be_absent = may_be_absent
         self._generation = 0
         self._digest = b""
+        self._in_force: Snapshot | None = None
+        self._large = False
         self._error: str | None = None
         self._note = ""
         self._lock = asyncio.Lock()
@@ -111,7 +119,10 @@ class PolicyReloader(Generic[Snapshot]):
                 self._readiness.policies_loaded(self._generation, self._note)
                 _log.info("policies are as before", generation=self._generation)
             return
-        snapshot, digest, files = found
+        snapshot, digest, files, large = found
+        del found
+        retired, apart = self._in_force, self._large
+        self._in_force, self._large = snapshot, large
         self._publish(snapshot)
         self._generation += 1
         self._digest = digest
@@ -123,6 +134,10 @@ class PolicyReloader(Generic[Snapshot]):
             _log.info("policies loaded", generation=self._generation, files=files)
         else:
             _log.warning(_NONE, generation=self._generation, places=self._paths)
+        if apart:
+            held: list[object] = [retired]
+            del retired
+            await asyncio.to_thread(_take_apart, held)
 
     def _fail(self, error: str) -> None:
         if error == self._error:
@@ -132,16 +147,20 @@ class PolicyReloader(Generic[Snapshot]):
         self._count("failed", self._generation)
         _log.error("policies not loaded, the set in force stays", generation=self._generation, problems=error)
 
-    def _read_and_load(self) -> tuple[Snapshot, bytes, int] | None:
+    def _read_and_load(self) -> tuple[Snapshot, bytes, int, bool] | None:
         """Read and compile; None if the texts are those in force. Runs in a thread, one at a time."""
-        texts, absent = self._read()
-        digest = _digest(texts)
-        if digest == self._digest:
-            return None
-        snapshot = self._load(texts, self._generation + 1)
+        with unobtrusive():
+            texts, absent = self._read()
+            digest = _digest(texts)
+            if digest == self._digest:
+                return None
+            snapshot = self._load(texts, self._generation + 1)
+            large = sum(len(text.text) for text in texts) >= _LARGE
+            if large:
+                settle()
         if not absent:
             self._may_be_absent = False
-        return snapshot, digest, len(texts)
+        return snapshot, digest, len(texts), large
 
     def _read(self) -> tuple[list[PolicyText], bool]:
         """All texts as they stood at one moment, and whether paths are missing that may be."""
@@ -156,6 +175,12 @@ class PolicyReloader(Generic[Snapshot]):
         if problems:
             raise PolicyError(problems)
         return texts, absent
+
+
+def _take_apart(held: list[object]) -> None:
+    """Free what was in force. Runs in a thread."""
+    with unobtrusive():
+        let_go(held)
 
 
 def _digest(texts: Iterable[PolicyText]) -> bytes:

@@ -9,9 +9,9 @@ tables, from the configuration or from a random generator, and none is text that
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from extauthz.model import Allow, AttributeContext, Decision
+from extauthz.model import Allow, AttributeContext, Decision, ShadowVerdict
 
-__all__ = ["ABANDONED", "FIXED", "SPAN_NAME", "decision_attributes"]
+__all__ = ["ABANDONED", "FIXED", "SHADOW_EVENT", "SPAN_NAME", "decision_attributes", "shadow_attributes"]
 
 SPAN_NAME = "envoy.service.auth.v3.Authorization/Check"
 """``$package.$service/$method``, as the RPC conventions ask for."""
@@ -30,6 +30,9 @@ DECISION_ID = "extauthz.decision_id"
 POLICY_GENERATION = "extauthz.policy_generation"
 ABANDONED = "extauthz.abandoned"
 """True on the span of a Check whose caller went away before the answer; such a span has no decision."""
+
+SHADOW_EVENT = "extauthz.shadow"
+"""An event on the span for each policy or rule in shadow mode that had something to say."""
 
 FIXED: Mapping[str, str] = MappingProxyType(
     {RPC_SYSTEM: "grpc", RPC_SERVICE: "envoy.service.auth.v3.Authorization", RPC_METHOD: "Check"}
@@ -60,4 +63,17 @@ def decision_attributes(decision: Decision, sent: AttributeContext | None) -> di
     if sent is not None and sent.http is not None:
         method = sent.http.method
         attributes[HTTP_REQUEST_METHOD] = method if method in _METHODS else _OTHER_METHOD
+    return attributes
+
+
+def shadow_attributes(shadow: ShadowVerdict) -> dict[str, str]:
+    """What the event of a shadow verdict carries: who spoke, and the decision that would have been."""
+    verdict = shadow.verdict
+    attributes = {
+        POLICY: shadow.policy,
+        DECISION: "allow" if isinstance(verdict, Allow) else "deny",
+        REASON: verdict.reason.word,
+    }
+    if shadow.rule:
+        attributes[RULE] = shadow.rule
     return attributes

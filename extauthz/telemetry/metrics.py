@@ -16,9 +16,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from extauthz.model import Reason
+from extauthz.model import Allow, Charge, Reason, ShadowVerdict
+from extauthz.telemetry.loaded import LoadedCounter
 
-__all__ = ["CONTENT_TYPE", "CacheCounts", "LoadOutcome", "Metrics", "ProviderState"]
+__all__ = ["CONTENT_TYPE", "CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState"]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """What ``Metrics.render`` gives."""
@@ -27,6 +28,8 @@ LoadOutcome = Literal["success", "failure"]
 
 _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds. A warm Check takes a fraction of a millisecond; one that waits for keys is cut off at its deadline."""
+
+_LIMIT_OUTCOMES = ("granted", "limited", "shadow", "failed")
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +87,25 @@ class CacheCounts(Protocol):
         ...
 
 
+class LimiterCounts(Protocol):
+    """What the metrics show of the limiter in memory."""
+
+    @property
+    def keys(self) -> int:
+        """Callers that are counted now."""
+        ...
+
+    @property
+    def forgotten(self) -> int:
+        """Callers that were forgotten before they were idle, for lack of room."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """New callers that were denied, for lack of room."""
+        ...
+
+
 class Metrics:
     """All metrics of one process. Never in the client library's global registry, which other libraries write to."""
 
@@ -116,6 +138,20 @@ class Metrics:
             "Decision records that were lost because their sink was slow or failed.",
             registry=registry,
         )
+        shadows = Counter(
+            "extauthz_shadow",
+            "What policies and rules in shadow mode would have decided.",
+            ("policy", "would"),
+            registry=registry,
+        )
+        self._shadows = LoadedCounter(shadows, ("allow", "deny"))
+        limits = Counter(
+            "extauthz_limit",
+            "Requests that a rule with a rate would allow, by what became of its charge.",
+            ("policy", "rule", "outcome"),
+            registry=registry,
+        )
+        self._limits = LoadedCounter(limits, _LIMIT_OUTCOMES)
         self.inflight = 0
         """Checks that have come in and are not answered. Written by the thread that answers them."""
         Gauge("extauthz_inflight", "Checks being decided.", registry=registry).set_function(lambda: self.inflight)
@@ -134,6 +170,27 @@ class Metrics:
         """A policy set was loaded or refused; ``generation`` is the one in force afterwards."""
         self._loads[outcome].inc()
         self._generation.set(generation)
+
+    def watch_policies(self, shadows: Iterable[str], rates: Iterable[tuple[str, str]]) -> None:
+        """Show what a set of policies can be counted by, before it comes into force.
+
+        ``shadows`` are policies of which something is in shadow mode, ``rates`` policies and rules with a rate.
+        """
+        self._shadows.load(frozenset((name,) for name in shadows))
+        self._limits.load(frozenset(rates))
+
+    def shadowed(self, shadows: Iterable[ShadowVerdict]) -> None:
+        """A Check was answered, and this is what had no part in it."""
+        for shadow in shadows:
+            self._shadows.count((shadow.policy,), "allow" if isinstance(shadow.verdict, Allow) else "deny")
+
+    def limited(self, charge: Charge, outcome: str) -> None:
+        """A limiter was asked about a charge: ``granted``, ``limited``, ``shadow`` (its rate denies nobody) or ``failed``."""
+        self._limits.count((charge.policy, charge.rule), outcome)
+
+    def watch_limiter(self, counts: Callable[[], LimiterCounts]) -> None:
+        """Show how many callers are counted in memory, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(_Limiter(counts))
 
     def records_dropped(self, count: int) -> None:
         """Decision records were lost. May be called from any thread."""
@@ -198,6 +255,25 @@ class _TokenCache:
         yield GaugeMetricFamily("extauthz_identity_cache_entries", "Verified tokens remembered.", counts.entries)
         yield GaugeMetricFamily(
             "extauthz_identity_cache_bytes", "Estimate of the memory that verified tokens take.", counts.bytes
+        )
+
+
+class _Limiter:
+    """Makes the series of the memory limiter out of its plain counts."""
+
+    def __init__(self, counts: Callable[[], LimiterCounts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._counts()
+        yield GaugeMetricFamily("extauthz_limiter_keys", "Callers whose rates are counted in memory.", counts.keys)
+        yield CounterMetricFamily(
+            "extauthz_limiter_forgotten", "Callers whose count was forgotten before they were idle.", counts.forgotten
+        )
+        yield CounterMetricFamily(
+            "extauthz_limiter_refused",
+            "New callers who were denied because no count could be forgotten.",
+            counts.refused,
         )
 
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import structlog
 
+from extauthz.capture import CaptureWriter
 from extauthz.errors import ConfigError, Position, Problem
-from extauthz.model import AttributeContext, Decision
+from extauthz.model import Allow, AttributeContext, Decision
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.record import decision_line
+from extauthz.telemetry.redaction import is_sensitive, mask
 from extauthz.telemetry.repeats import Repeats
 from extauthz.telemetry.settings import DecisionSettings, TraceSettings
 from extauthz.telemetry.sinks import Descriptor, LineFile, QueuedSink, Sink, Target
@@ -48,6 +50,7 @@ class Telemetry:
         *,
         tracer: "CheckTracer | None" = None,
         sink: Sink | None = None,
+        captures: CaptureWriter | None = None,
         now: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +58,7 @@ class Telemetry:
         self.metrics = metrics
         self._tracer = tracer
         self._sink = sink
+        self._captures = captures
         self._now = now
         self._repeats = Repeats(clock)
 
@@ -69,6 +73,11 @@ class Telemetry:
         """The Check was answered with this decision; ``seconds`` is what that took."""
         self.metrics.inflight -= 1
         self._guarded("metrics", self.metrics.checked, decision.verdict.reason, seconds)
+        charge = decision.charge or (decision.verdict.charge if isinstance(decision.verdict, Allow) else None)
+        if charge is not None:
+            self._guarded("metrics", self.metrics.limited, charge, limit_outcome(decision))
+        if decision.shadows:
+            self._guarded("metrics", self.metrics.shadowed, decision.shadows)
         if span is not None and self._tracer is not None:
             self._guarded("span", self._tracer.finish, span, decision, sent, seconds)
         if self._sink is not None:
@@ -90,7 +99,8 @@ class Telemetry:
         self, sink: Sink, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float
     ) -> None:
         trace = None if span is None else (span.context.trace_id, span.context.span_id)
-        sink.write(decision_line(decision, sent, now=self._now(), seconds=seconds, trace=trace))
+        line = decision_line(decision, sent, now=self._now(), seconds=seconds, trace=trace, captures=self._captures)
+        sink.write(line)
 
     def _guarded(self, part: str, act: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result | None:
         """Call; None if that fails. The decision stands whatever happens here."""
@@ -101,6 +111,16 @@ class Telemetry:
             if held_back is not None:
                 _log.exception("telemetry failed, the decision stands", part=part, earlier_faults=held_back)
             return None
+
+
+def limit_outcome(decision: Decision) -> str:
+    """What became of the charge of a decision, in the word of the metrics."""
+    permit = decision.permit
+    if permit is None:
+        return "failed"
+    if permit.granted:
+        return "granted"
+    return "shadow" if isinstance(decision.verdict, Allow) else "limited"
 
 
 def open_telemetry(
@@ -122,7 +142,9 @@ def open_telemetry(
     plan = trace_plan(traces, os.environ)
     sink = _sink(decisions.sink, metrics)
     tracer = None if plan is None else _tracer(plan, version, now)
-    return Telemetry(metrics, tracer=tracer, sink=sink, now=now)
+    places = decisions.capture
+    captures = None if places is None else CaptureWriter(places, mask=mask, sensitive=is_sensitive)
+    return Telemetry(metrics, tracer=tracer, sink=sink, captures=captures, now=now)
 
 
 def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTracer":

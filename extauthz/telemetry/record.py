@@ -1,8 +1,8 @@
 """The decision record: one line of JSON that says who asked for what, what was decided, and why.
 
 ``decision.schema.json`` beside this file is its published form. What a record never holds, because nobody can search a
-log for what should not be in it: headers, the query, claims, ``context_extensions``, bodies, credentials. What the client
-chose and what is kept (path, host, method, subject, request id) is limited in length, masked where it looks like a
+log for what should not be in it: credentials and bodies, and, unless the operator asks for captures, headers, the query,
+claims and ``context_extensions``. What the client chose and what is kept (path, host, method, subject, request id) is limited in length, masked where it looks like a
 credential, and escaped to plain ASCII, so that no line can be forged and no terminal be driven.
 
 The line is built where the decision is made, at 10 microseconds, and not in the sink's thread. Both threads want the one
@@ -16,7 +16,8 @@ import json
 import re
 from datetime import UTC, datetime
 
-from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Request
+from extauthz.capture import CaptureWriter
+from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Request, ShadowVerdict
 from extauthz.telemetry.redaction import mask
 
 __all__ = ["decision_line"]
@@ -26,6 +27,7 @@ _PATH_LIMIT = 1024
 _DETAIL_LIMIT = 1024
 _METHOD_LIMIT = 32
 _ROLES = 32
+_SHADOWS = 32
 _ELLIPSIS = "\u2026"
 
 _QUERY = re.compile(r"[?#]|%(?:25)*(?:3F|23)", re.IGNORECASE)
@@ -41,11 +43,12 @@ def decision_line(
     now: float,
     seconds: float,
     trace: tuple[int, int] | None,
+    captures: CaptureWriter | None = None,
 ) -> bytes:
     """The record of a decision, with its line end.
 
     ``now`` is seconds since the epoch, ``seconds`` what the decision took, ``trace`` the trace and span id of the Check's
-    span. Fields without value are left out.
+    span; with ``captures`` the request is in it, too. Fields without value are left out.
     """
     verdict = decision.verdict
     record: dict[str, object] = {
@@ -57,12 +60,7 @@ def decision_line(
         "grpc": decision.grpc,
         "duration_ms": round(seconds * 1000, 3),
     }
-    if verdict.policy:
-        record["policy"] = verdict.policy[:_LIMIT]
-    if verdict.rule:
-        record["rule"] = verdict.rule[:_LIMIT]
-    if isinstance(verdict, Deny):
-        _add_denial(record, verdict)
+    _add_verdict(record, verdict)
     if decision.identity is not None:
         _add_identity(record, decision.identity)
     if decision.request is not None:
@@ -72,15 +70,43 @@ def decision_line(
     if trace is not None:
         record["trace_id"] = f"{trace[0]:032x}"
         record["span_id"] = f"{trace[1]:016x}"
-    return _encode(record).encode() + b"\n"
+    if decision.shadows:
+        record["shadow"] = [_shadow(shadow) for shadow in decision.shadows[:_SHADOWS]]
+    capture = None
+    if captures is not None and sent is not None:
+        capture = captures.text(sent, decision.found, decision.peer)
+        if capture is None:
+            record["capture_omitted"] = True
+    return _line(record, capture)
 
 
-def _add_denial(record: dict[str, object], denial: Deny) -> None:
-    record["status"] = denial.reason.http
-    if denial.detail:
-        record["detail"] = _text(denial.detail, _DETAIL_LIMIT)
-    if denial.provider:
-        record["provider"] = denial.provider[:_LIMIT]
+def _line(record: dict[str, object], capture: str | None) -> bytes:
+    """The record in JSON; a capture is JSON already, as its size had to be known."""
+    text = _encode(record)
+    return (f"{text}\n" if capture is None else f'{text[:-1]},"capture":{capture}}}\n').encode()
+
+
+def _shadow(shadow: ShadowVerdict) -> dict[str, str]:
+    verdict = shadow.verdict
+    told = {"policy": shadow.policy[:_LIMIT]}
+    if shadow.rule:
+        told["rule"] = shadow.rule[:_LIMIT]
+    told["would"] = "allow" if isinstance(verdict, Allow) else "deny"
+    told["reason"] = verdict.reason.word
+    return told
+
+
+def _add_verdict(record: dict[str, object], verdict: Allow | Deny) -> None:
+    if verdict.policy:
+        record["policy"] = verdict.policy[:_LIMIT]
+    if verdict.rule:
+        record["rule"] = verdict.rule[:_LIMIT]
+    if isinstance(verdict, Deny):
+        record["status"] = verdict.reason.http
+        if verdict.detail:
+            record["detail"] = _text(verdict.detail, _DETAIL_LIMIT)
+        if verdict.provider:
+            record["provider"] = verdict.provider[:_LIMIT]
 
 
 def _add_identity(record: dict[str, object], identity: Identity) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from extauthz.capture import CredentialPlaces
+
 __all__ = ["DecisionSettings", "TraceSettings"]
 
 
@@ -20,3 +22,6 @@ class DecisionSettings:
 
     sink: str = "none"
     """``none``, ``stdout``, or the path of a file that lines are appended to."""
+    capture: CredentialPlaces | None = None
+    """With it each record holds the request too, and this is where credentials are that are left out of it; None: none
+    does."""

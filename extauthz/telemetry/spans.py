@@ -27,7 +27,14 @@ from opentelemetry.trace import (
 )
 
 from extauthz.model import AttributeContext, Decision, Reason
-from extauthz.telemetry.attributes import ABANDONED, FIXED, SPAN_NAME, decision_attributes
+from extauthz.telemetry.attributes import (
+    ABANDONED,
+    FIXED,
+    SHADOW_EVENT,
+    SPAN_NAME,
+    decision_attributes,
+    shadow_attributes,
+)
 from extauthz.telemetry.parent import Parent, find_parent
 from extauthz.telemetry.tracing import TracePlan
 
@@ -36,6 +43,8 @@ __all__ = ["CheckTracer", "Span"]
 _ALONE = Context()
 _FAULT = Status(StatusCode.ERROR, Reason.INTERNAL_ERROR.sentence)
 _NANOSECONDS = 1_000_000_000
+_SHADOWS = 32
+"""Events of shadow verdicts on one span."""
 
 
 class CheckTracer:
@@ -86,6 +95,8 @@ class CheckTracer:
     def finish(self, span: Span, decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
         """End the span of a decided Check. A denial is what we are for, and no error; a fault of ours is."""
         span.set_attributes(decision_attributes(decision, sent))
+        for shadow in decision.shadows[:_SHADOWS]:
+            span.add_event(SHADOW_EVENT, shadow_attributes(shadow))
         if decision.verdict.reason is Reason.INTERNAL_ERROR:
             span.set_status(_FAULT)
         # Both ends by one clock and one duration: the wall clock may jump in between.

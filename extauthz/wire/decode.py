@@ -1,4 +1,4 @@
-"""CheckRequest bytes -> ``AttributeContext``.
+"""CheckRequest bytes -> ``AttributeContext``; for people's files, its JSON form as well.
 
 The transport hands over bytes and not a message, so that garbage becomes a denial with a reason instead of an RPC error
 (which a proxy that fails open would turn into an allow). Nothing is judged here, but where the message itself can be read
@@ -10,8 +10,11 @@ bytes that are not UTF-8, and ``header_map`` (``encode_raw_headers``), a list of
 in which every byte is one character and nothing is lost.
 """
 
+import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError
 
 from extauthz._pb.envoy.config.core.v3.base_pb2 import HeaderValue
@@ -19,9 +22,10 @@ from extauthz._pb.envoy.service.auth.v3.attribute_context_pb2 import AttributeCo
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from extauthz.model import EMPTY, AttributeContext, HttpAttributes, Peer
 
-__all__ = ["decode"]
+__all__ = ["decode", "decode_json"]
 
 _NOBODY = Peer()
+_METADATA = frozenset({"metadata_context", "metadataContext", "route_metadata_context", "routeMetadataContext"})
 
 
 def decode(message: bytes) -> AttributeContext:
@@ -30,6 +34,37 @@ def decode(message: bytes) -> AttributeContext:
         check = CheckRequest.FromString(message)
     except DecodeError:
         return _unreadable("the message is not a CheckRequest")
+    return _context(check)
+
+
+def decode_json(text: str | bytes) -> AttributeContext:
+    """What a CheckRequest in the JSON form of protobuf says, or a recorded one under ``check_request``. Never raises.
+
+    The message is then read as ``decode`` reads it. Metadata, which nothing here looks at, may be of any type.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+        if isinstance(value, dict) and isinstance(value.get("check_request"), dict):
+            value = value["check_request"]
+        if isinstance(value, dict) and isinstance(value.get("attributes"), dict):
+            kept = {name: part for name, part in value["attributes"].items() if name not in _METADATA}
+            value = {"attributes": kept}
+        check = ParseDict(value, CheckRequest(), ignore_unknown_fields=True)
+    except (ValueError, TypeError, AttributeError, RecursionError, ParseError):
+        # What protobuf's parser raises for a value that is no object is not documented; texts could quote the input.
+        return _unreadable("the text is not a CheckRequest in JSON")
+    return _context(check)
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of an object. Two of one name can be read in two ways. Raises ValueError."""
+    value = dict(members)
+    if len(value) != len(members):
+        raise ValueError("a member is there twice")
+    return value
+
+
+def _context(check: CheckRequest) -> AttributeContext:
     if not check.HasField("attributes"):
         return _unreadable("the CheckRequest has no attributes")
     attributes = check.attributes

@@ -17,6 +17,7 @@ from extauthz._pb.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueO
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from extauthz.canonical import emittable
 from extauthz.model import Allow, Decision, Deny, Reason
+from extauthz.wire.rate_limits import rate_limit_headers
 
 __all__ = ["INTERNAL_ERROR_ANSWER", "Encoder"]
 
@@ -34,13 +35,15 @@ _RETRY_AFTER = 1
 class Encoder:
     """Writes answers."""
 
-    def __init__(self, *, reasons: bool = False, basic: bool = False) -> None:
+    def __init__(self, *, reasons: bool = False, basic: bool = False, rate_limits: bool = False) -> None:
         """Keep the choices.
 
         ``reasons`` puts the reason and its sentence into the bodies that clients see; with ``basic`` a 401 says that a
-        user name and a password would do as well (RFC 7617).
+        user name and a password would do as well (RFC 7617); with ``rate_limits`` callers who are allowed are told what
+        is left of their rate, as those who are denied for it always are.
         """
         self._reasons = reasons
+        self._rate_limits = rate_limits
         self._challenge = _BASIC if basic else ""
 
     def encode(self, decision: Decision) -> bytes:
@@ -55,7 +58,11 @@ class Encoder:
             fault = _header_fault(verdict)
             if fault:
                 raise ValueError(fault)
-            return _allow(decision, verdict).SerializeToString()
+            response = _allow(decision, verdict)
+            if self._rate_limits and verdict.charge is not None and not verdict.charge.shadow:
+                told = rate_limit_headers(verdict.charge, decision.permit)
+                response.ok_response.response_headers_to_add.extend(_overwrite(name, value) for name, value in told)
+            return response.SerializeToString()
         return self._deny(decision, verdict).SerializeToString()
 
     def _deny(self, decision: Decision, deny: Deny) -> CheckResponse:
@@ -70,6 +77,8 @@ class Encoder:
             headers.append(("www-authenticate", f"{self._challenge}Bearer{error}"))
         if deny.retry_after is not None or reason.http == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append(("retry-after", str(_RETRY_AFTER if deny.retry_after is None else deny.retry_after)))
+        if decision.charge is not None and reason is Reason.RATE_LIMITED:
+            headers += rate_limit_headers(decision.charge, decision.permit)
         if decision.grpc:
             headers.append(("grpc-status", str(reason.grpc)))
             denied.body = self._text(decision, reason)

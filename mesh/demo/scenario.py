@@ -25,6 +25,8 @@ from mesh.issuer import Issuer, SigningKey
 
 SAY = "/demo.echo.v1.Echo/Say"
 RESET = "/demo.echo.v1.Echo/Reset"
+_WINDOW = 61
+"""Seconds after which all of a rate is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class Scenario:
 
     def steps(self) -> list[Step]:
         """Every step, in the order of telling."""
-        return [*self.roles(), *self.tokens(), *self.headers(), *self.paths(), *self.conditions(), *self.protocols()]
+        chapters = (self.roles, self.tokens, self.headers, self.paths, self.conditions, self.rates, self.protocols)
+        return [step for chapter in chapters for step in chapter()]
 
     def roles(self) -> Iterator[Step]:
         """Who may do what."""
@@ -246,6 +249,25 @@ class Scenario:
             "403",
             "no-rule",
         )
+
+    def rates(self) -> Iterator[Step]:
+        """How often."""
+        # Nobody was asked about these callers in the last minute, however often the scenario is told.
+        dave, erin = (f"{name}-{time.time_ns()}" for name in ("dave", "erin"))
+        user, other = _bearer(self.issuer.mint(dave)), _bearer(self.issuer.mint(erin))
+        for count in ("first", "second"):
+            asked = f"GET /reports/7 as user dave, {count} in a minute"
+            yield Step("Rates", asked, self.get("/reports/7", user), "200", "allowed")
+        yield Step(
+            "Rates",
+            "GET /reports/7 as user dave, third in a minute",
+            self.get("/reports/7", user),
+            "429",
+            "rate-limited",
+            proof=lambda answer: 0 < int(answer.headers.get("retry-after", "0")) <= _WINDOW,
+            proves="told when to come again",
+        )
+        yield Step("Rates", "GET /reports/7 as user erin", self.get("/reports/7", other), "200", "allowed")
 
     def protocols(self) -> Iterator[Step]:
         """gRPC, websocket, CORS."""

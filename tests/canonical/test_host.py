@@ -53,10 +53,21 @@ def test_each_host_has_one_spelling(raw: str, canonical: str) -> None:
         ".".join(["a" * 63] * 5),
         "example.com\n",
         "example.com\x00",
+        "127.1",
+        "127.0.0.01",
+        "256.0.0.1",
+        "1.2.3.4.5",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "a.0x",
+        "orders.7",
     ],
 )
 def test_what_is_not_one_host_is_refused(raw: str) -> None:
-    """Lists, user information, odd ports, zones and characters that no host name has give a fault."""
+    """Lists, user information, odd ports, zones, characters that no host name has and addresses in other spellings give a
+    fault.
+    """
     host = canonical_host(raw)
     assert host.text == ""
     assert host.fault

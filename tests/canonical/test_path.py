@@ -128,10 +128,16 @@ def test_what_the_operator_accepts_is_judged_in_one_way(raw: str, rules: PathRul
         "/a;%2F..",
         "/a;..",
         "/a%3b.;b",
+        "/a//../b",
+        "/a///../../b",
+        "//..",
+        "/a//%2e%2e",
     ],
 )
 def test_hidden_dot_segments_are_refused_whatever_is_accepted(raw: str) -> None:
-    """A dot segment behind parameters or encoded slashes is an attack (CVE-2026-73551), never a spelling."""
+    """A dot segment behind parameters or encoded slashes is an attack (CVE-2026-73551), never a spelling; one that takes an
+    empty segment away leads elsewhere for those who merge slashes first.
+    """
     assert canonical_path(raw, ACCEPT_ALL).fault
 
 

@@ -12,6 +12,7 @@ import pytest
 import extauthz
 from extauthz.cli import main
 from extauthz.errors import Problem
+from extauthz.workbench.lint import Finding
 
 
 @dataclass
@@ -29,6 +30,7 @@ class StandIn:
 
     code: int | BaseException = 0
     problems: tuple[Problem, ...] = ()
+    findings: tuple[Finding, ...] = ()
     policies: int = 1
     served: list[Any] = field(default_factory=list)
     validated: list[tuple[Any, tuple[str, ...]]] = field(default_factory=list)
@@ -39,9 +41,10 @@ class StandIn:
             raise self.code
         return self.code
 
-    def validate(self, config: Any, extra_files: Sequence[str] = ()) -> Any:
+    def validate(self, config: Any, extra_files: Sequence[str] = (), *, config_file: str = "", ignore: Any = ()) -> Any:
         self.validated.append((config, tuple(extra_files)))
-        return SimpleNamespace(problems=self.problems, policies=self.policies, rules=2, providers=0)
+        found = tuple(finding for finding in self.findings if finding.code not in ignore)
+        return SimpleNamespace(problems=self.problems, policies=self.policies, rules=2, providers=0, findings=found)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from extauthz.cli.terminal import problem_lines
 from extauthz.errors import Position, Problem
+from extauthz.workbench.lint import Finding
 
 Command = Callable[..., Any]
 PROBLEMS = (
@@ -92,10 +93,38 @@ def test_json(run: Command, app: Any) -> None:
                 "hint": "did you mean 'rules'?",
             }
         ],
+        "warnings": [],
         "policies": 1,
         "rules": 2,
         "providers": 0,
     }
+
+
+WARNING = Finding(
+    "unknown-role", Position("policies/a.yaml", 7, 5), "rule 'x' asks for role 'usr'", "did you mean 'user'?"
+)
+
+
+def test_warnings(run: Command, app: Any) -> None:
+    """What is legal and looks wrong is told with its code, and stops nothing unless it shall."""
+    app.findings = (WARNING,)
+    result = run("validate")
+    assert result.code == 0
+    assert result.out.splitlines() == [
+        "policies/a.yaml:7:5: warning[unknown-role]: rule 'x' asks for role 'usr' (did you mean 'user'?)",
+        "valid, with 1 warning: 1 policy, 2 rules, 0 providers",
+    ]
+    assert run("validate", "--strict").code == 1
+    assert json.loads(run("validate", "--output", "json").out)["warnings"][0]["code"] == "unknown-role"
+
+
+def test_warnings_can_be_left_out(run: Command, app: Any) -> None:
+    """By their code; a code that there is not is a mistake of whoever typed it."""
+    app.findings = (WARNING,)
+    assert run("validate", "--strict", "--ignore", "unknown-role").code == 0
+    result = run("validate", "--ignore", "unknown-rule")
+    assert result.code == 2
+    assert "no warning has the code 'unknown-rule'" in result.err
 
 
 class Terminal(StringIO):

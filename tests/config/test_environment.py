@@ -99,10 +99,6 @@ def test_empty_is_unset(load: Callable[..., Any]) -> None:
             "EXTAUTHZ_WORKERS",
             "more than one worker is not available in this version of extauthz: it runs in one process (unset it)",
         ),
-        (
-            "EXTAUTHZ_STORE__URL",
-            "a store other than memory is not available in this version of extauthz: there is no shared state yet (unset it)",
-        ),
     ],
 )
 def test_unknown_names(problems: Callable[..., list[str]], name: str, problem: str) -> None:

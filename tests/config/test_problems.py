@@ -117,7 +117,6 @@ def test_message_size(load: Callable[..., Any], problems: Callable[..., list[str
     ("text", "hint"),
     [
         ("workers: 2", "more than one worker is not available in this version"),
-        ("store: {url: x}", "a store other than memory is not available in this version"),
         ("listen: {http: {}}", "listen.http is not available in this version"),
         ("listen: {check: {transport: native}}", "'native' is not available in this version"),
     ],

@@ -15,8 +15,8 @@ from extauthz.policy import PolicySettings, PolicyText, load
 from tests.conftest import PROJECT
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-COMMANDS = ("serve", "validate", "envoy-config", "keys", "version")
-SETTINGS = PolicySettings(providers=frozenset({"corporate"}), mesh_providers=frozenset({"mesh"}))
+COMMANDS = ("serve", "validate", "explain", "replay", "test", "convert", "envoy-config", "keys", "version")
+SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,13 @@ def test_reasons_and_metrics_of_the_docs_are_real() -> None:
     """Every metric that a page names is one that the server has."""
     from extauthz.identity import CacheLimits
     from extauthz.identity.token_cache import TokenCache
+    from extauthz.limits import MemoryLimiter
     from extauthz.telemetry import Metrics
 
     metrics = Metrics()
     metrics.watch_providers(tuple)
     metrics.watch_token_cache(TokenCache(CacheLimits()).counts)
+    metrics.watch_limiter(MemoryLimiter(clock=lambda: 0.0).counts)
     page = metrics.render().decode()
     for name in set(re.findall(r"`(extauthz_\w+)", (PROJECT / "docs" / "operations.md").read_text())):
         assert name in page, name

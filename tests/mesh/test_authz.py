@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from extauthz.config import load_config
-from extauthz.policy import PolicySettings, PolicyText, load
+from extauthz.policy import PolicySettings, load
+from extauthz.serving import read_policy_texts
 from mesh.authz import POLICIES, AuthzSettings, render_config
 from mesh.render import COMPOSE_AUTHZ
 
@@ -30,7 +31,8 @@ def test_the_configuration_is_accepted(settings: AuthzSettings, tmp_path: Path) 
 
 def test_the_policies_are_accepted() -> None:
     """All of them as one set, as the server loads them."""
-    texts = [PolicyText(path.name, path.read_text()) for path in sorted(POLICIES.glob("*.yaml"))]
+    texts, problems = read_policy_texts([str(POLICIES)])
+    assert problems == []
     snapshot = load(texts, PolicySettings(providers=frozenset({"dev", "partner"})), 1)
     assert snapshot.generation == 1
-    assert len(texts) == 4
+    assert len(texts) == 5

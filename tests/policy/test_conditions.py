@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from extauthz.model import Allow, Deny, Identity, Peer, Reason, Request
 from extauthz.policy import Snapshot
 from extauthz.policy import facts as facts_module
+from extauthz.policy.costs import MAX_LOOPS
 from extauthz.policy.expression import (
     MAX_LENGTH,
-    MAX_MACROS,
     NAMES,
     Condition,
     HeaderValue,
@@ -65,6 +65,18 @@ def holds(source: str, request: Request, identity: Identity | None) -> bool | No
         "claims.flag == true && claims.nothing == null",
         'context.app == "orders" && context["app"].size() == 6',
         "has(claims.tenant) && !has(claims.missing)",
+        'claims.?tenant.orValue("") == "acme" && claims.?missing.orValue("") == ""',
+        'request.headers[?"x-tenant"].orValue("") == "acme" && !request.headers.?missing.hasValue()',
+        "claims.?nested.?list[?0].orValue(0) == 1",
+        'claims.?tenant.optMap(tenant, tenant.upperAscii()).orValue("") == "ACME"',
+        'request.headers["x-many"].split(",").exists(many, many.trim() == "2")',
+        'request.url_path.replace("/", "").substring(0, 3) == "ord"',
+        'identity.scopes.join(" ") == "read write" && "%s-%d".format(["a", 1]) == "a-1"',
+        'identity.roles.sort() == ["admin", "user"] && identity.roles.reverse()[0] == "user"',
+        'identity.roles.sortBy(role, role).first().orValue("") == "admin" && [[1], [2]].flatten() == [1, 2]',
+        "math.greatest(1, 2) == 2 && math.abs(-1) == 1",
+        'inCidr(source.address, "10.0.0.0/8") && !inCidr(source.address, "10.1.2.4")',
+        '["192.168.0.0/16", "10.0.0.0/8"].exists(block, inCidr(source.address, block))',
         'request.method.matches("^P(OST|UT)$")',
     ],
 )
@@ -111,8 +123,23 @@ def test_each_declared_name_has_a_value_to_bind() -> None:
         (" \n", 0, "empty", ""),
         ("request.host == 'a\0'", 18, "U+0000", ""),
         ("request.host.matches('(')", 21, "not a regular expression", ""),
+        ('request.host.matches("""(""")', 21, "not a regular expression", ""),
+        ("inCidr(source.address, '10.0.0.1/8')", 23, "has bits set beyond its mask: write '10.0.0.0/8'", ""),
+        ("inCidr(source.address, 'x')", 23, "neither an address nor an address block", ""),
+        ("inCidr(source.address, '::ffff:10.0.0.0/104')", 23, "would never match", ""),
+        ("inCidr('10.0.0.1:80', '10.0.0.0/8')", 7, "'10.0.0.1:80' is not an address", ""),
+        ("inCidr(source.address, 10)", 6, "no matching overload", ""),
+        ("inCidr(source.address)", 6, "unknown function", "write inCidr(address, block)"),
+        ("source.address.inCIDR('10.0.0.0/8')", 21, "unknown function", "write inCidr(address, block)"),
+        ("claims.?admin", 0, "of type optional", "with .orValue(...)"),
+        ("claims" + ".?a.optMap(x, x)" * 7 + " == 1", 0, "more than 6 of optMap", ""),
         ("'" + "a" * MAX_LENGTH + "' == ''", 0, "characters", ""),
-        (" && ".join(["identity.roles.exists(r, r == 'x')"] * (MAX_MACROS + 1)), 14 + 38 * MAX_MACROS, "9 loops", ""),
+        (
+            " && ".join(["identity.roles.exists(r, r == 'x')"] * (MAX_LOOPS + 1)),
+            21 + 38 * MAX_LOOPS,
+            "more loops than 8",
+            "",
+        ),
         ("(" * 200 + "true" + ")" * 200, 0, "can't be compiled", ""),
         ("request.host == '\ud800'", 0, "can't be compiled", ""),
     ],
@@ -124,6 +151,11 @@ def test_a_wrong_condition_is_a_fault_at_its_place(source: str, offset: int, mes
     assert faults[0].offset == offset
     assert message in faults[0].message
     assert hint in faults[0].hint
+
+
+def test_what_looks_like_a_wrong_pattern_inside_a_text_is_none() -> None:
+    """Literals are taken from the compiled expression, not found in its text."""
+    assert isinstance(read_condition("""request.host == "x.matches('(') inCidr('', '')" """), Condition)
 
 
 def test_all_faults_of_an_expression_are_told() -> None:
@@ -144,6 +176,12 @@ def test_all_faults_of_an_expression_are_told() -> None:
         ("identity.roles[70] == 'x'", None),
         ("request.headers['no'] == 'x'", None),
         ("request.host.matches(claims.regex)", None),
+        ("inCidr(claims.tenant, '10.0.0.0/8')", None),
+        ("inCidr(source.address, claims.tenant)", None),
+        ("inCidr(source.address, claims.missing)", None),
+        ("inCidr(claims.numbers, '10.0.0.0/8')", None),
+        ("inCidr(claims.tenant, '10.0.0.0/8') || true", True),
+        ("claims.?tenant.value() == 'acme' && claims.?missing.value() == 'acme'", None),
         ("identity.roles.all(a, identity.roles.all(b, identity.roles.all(c, true)))", None),
         ("claims.huge == 1", None),
     ],
@@ -152,12 +190,15 @@ def test_an_error_is_no_value_and_is_absorbed_only_by_logic(
     source: str, expected: bool | None, make_request: MakeRequest, make_identity: MakeIdentity
 ) -> None:
     """`error || true` is true and `error && false` is false; any other error has no value."""
-    claims = {"tenant": "acme", "regex": "("} | ({"huge": 2**70} if "huge" in source else {})
+    claims = {"tenant": "acme", "regex": "(", "numbers": [1]} | ({"huge": 2**70} if "huge" in source else {})
     caller = make_identity(*(f"role{number}" for number in range(40)), claims=claims)
     assert holds(source, make_request(), caller) is expected
 
 
-@pytest.mark.parametrize("source", ["claims.missing == 1", "claims.tenant && true", "1 / 0 == 1"])
+@pytest.mark.parametrize(
+    "source",
+    ["claims.missing == 1", "claims.tenant && true", "1 / 0 == 1", "!inCidr(claims.tenant, '10.0.0.0/8')"],
+)
 def test_a_condition_without_value_allows_nothing_and_denies_in_deny(
     source: str, decide: Decide, make_request: MakeRequest, make_identity: MakeIdentity
 ) -> None:
@@ -214,6 +255,36 @@ def test_addresses_are_compared_in_one_spelling(make_request: MakeRequest) -> No
     request = make_request(source=Peer("::ffff:10.1.2.3", 1), destination=Peer("::FFFF:10.9.9.9", 2))
     assert holds('source.address == "10.1.2.3" && destination.address == "10.9.9.9"', request, None) is True
     assert holds('source.address == "@odd"', make_request(source=Peer("@odd", 1)), None) is True
+
+
+@pytest.mark.parametrize(
+    ("address", "block", "expected"),
+    [
+        ("10.255.255.255", "10.0.0.0/8", True),
+        ("11.0.0.0", "10.0.0.0/8", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", True),
+        ("2001:DB8::1", "2001:db8::/32", True),
+        ("10.1.2.3", "2001:db8::/32", False),
+        ("10.1.2.3", "0.0.0.0/0", True),
+        ("", "0.0.0.0/0", None),
+        (" 10.1.2.3", "0.0.0.0/0", None),
+        ("10.1.2.3:80", "0.0.0.0/0", None),
+        ("10.1.2.03", "0.0.0.0/0", None),
+        ("10.1.2.3", "10.0.0.1/8", None),
+        ("10.1.2.3", "10.0.0.0/33", None),
+        ("10.1.2.3" + " " * 5000, "0.0.0.0/0", None),
+        ("fe80::1%eth0", "fe80::/10", None),
+    ],
+)
+def test_an_address_is_in_a_block_or_not_or_unreadable(
+    address: str, block: str, expected: bool | None, make_request: MakeRequest, make_identity: MakeIdentity
+) -> None:
+    """As in ipBlocks; what is no address or no block gives no value, so that neither the word nor its `!` holds."""
+    caller = make_identity(claims={"address": address, "block": block})
+    negative = None if expected is None else not expected
+    assert holds("inCidr(claims.address, claims.block)", make_request(), caller) is expected
+    assert holds("!inCidr(claims.address, claims.block)", make_request(), caller) is negative
 
 
 def test_a_caller_without_credentials_can_be_asked_for(make_request: MakeRequest) -> None:
@@ -321,6 +392,38 @@ def test_equality_holds_for_equal_strings_alone(
     """No spelling of a claim equals 'admin' but 'admin': no cut, no normalisation, no exception."""
     held = holds("claims.role == 'admin'", make_request(), make_identity(claims={"role": text}))
     assert (held is True) == (text == "admin")
+
+
+_ALL_VALUES: Mapping[str, Any] = {"claims": {"a": "x", "roles": ["x"]}, "identity.roles": ["x"], "context": {"a": "x"}}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    parts=st.lists(
+        st.sampled_from(
+            [
+                "claims.?a.orValue('') == 'x'",
+                "claims[?'a'].hasValue()",
+                "context.?a.orValue('') == 'x'",
+                "claims . /**/ a == 'x'".replace("/**/", "// context\n"),
+                "identity.roles.exists(context, context == 'x')",
+                "identity.roles.exists(claims, claims == context.a)",
+                "identity . roles . size() == 1",
+                "claims.?roles.optMap(r, r == identity.roles).orValue(false)",
+                "has(context.a)",
+                "claims.`a` == 'x'",
+            ]
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_what_an_expression_needs_is_found_whatever_its_syntax(parts: list[str]) -> None:
+    """With the needed names alone it has the value that it has with all."""
+    condition = read_condition(" && ".join(parts))
+    assert isinstance(condition, Condition), condition
+    needed = {name: value for name, value in _ALL_VALUES.items() if name in condition.needs}
+    assert condition.holds(activation(needed)) is True
 
 
 def test_one_activation_serves_all_conditions_of_a_request(

@@ -32,7 +32,7 @@ def test_nothing_written_is_a_valid_set(settings: PolicySettings) -> None:
 
 
 def test_the_smallest_policy_and_the_full_form_are_taken(settings: PolicySettings) -> None:
-    """The full form of docs/policies.md, without what is not enforced yet, as a Kubernetes object has it."""
+    """The full form of docs/policies.md, as a Kubernetes object has it."""
     text = """
 apiVersion: security.example.com/v1
 kind: AuthPolicy
@@ -59,13 +59,18 @@ spec:
   rules:
   - name: read-orders
     role: user
+    maxRequestsPerMinute: 100
+    burst: 20
+    per: caller
+    rateShadow: false
     to:
     - {methods: [GET, HEAD], paths: ["/orders", "/orders/{id}", "/orders/{id}/items/**"]}
     from:
     - {principals: ["spiffe://cluster.local/ns/shop/sa/*"], remoteIpBlocks: ["10.0.0.0/8"]}
     when: 'claims.tenant == request.headers["x-tenant"]'
-    shadow: false
+    shadow: true
   - roles: [user, partner]
+  rateLimits: {whenStoreFails: local}
   response:
     headers: {x-auth-subject: identity.subject, x-auth-roles: identity.roles}
     removeHeaders: [authorization]
@@ -104,14 +109,39 @@ def test_five_mistakes_are_five_problems_in_order(settings: PolicySettings) -> N
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("{mode: Shadow}", "Shadow mode is not enforced by this version"),
-        ("{mode: Off}", "spec.mode"),
-        ("{rules: [{shadow: true}]}", "shadow evaluation is not enforced by this version"),
-        ("{deny: [{shadow: true}]}", "shadow evaluation is not enforced by this version"),
-        ("{rules: [{rateShadow: true}]}", "spec.rules[0].rateShadow: a rate is not enforced by this version"),
-        ("{rules: [{role: user, maxRequestsPerMinute: 100}]}", "maxRequestsPerMinute: a rate is not enforced"),
-        ("{rules: [{role: user, burst: 20}]}", "refused rather than ignored; remove it"),
-        ("{deny: [{burst: 20}]}", "unknown key 'spec.deny[0].burst'"),
+        ("{mode: Off}", "spec.mode must be 'Enforce' or 'Shadow'"),
+        ("{mode: }", "spec.mode must be 'Enforce' or 'Shadow'"),
+        ("{rules: [{shadow: 'yes'}]}", "spec.rules[0].shadow must be true or false"),
+        ("{rules: [{maxRequestsPerMinute: }]}", "spec.rules[0].maxRequestsPerMinute: must be a whole number"),
+        ("{rules: [{maxRequestsPerMinute: true}]}", "spec.rules[0].maxRequestsPerMinute: must be a whole number"),
+        ("{rules: [{maxRequestsPerMinute: 1.5}]}", "spec.rules[0].maxRequestsPerMinute: must be a whole number"),
+        (
+            "{rules: [{maxRequestsPerMinute: 0}]}",
+            "0 is not from 1 to 1000000 (to allow nothing, write a rule of 'deny')",
+        ),
+        ("{rules: [{maxRequestsPerMinute: 1000001}]}", "1000001 is not from 1 to 1000000"),
+        ("{rules: [{maxRequestsPerMinute: 9, burst: 0}]}", "spec.rules[0].burst: 0 is not from 1"),
+        ("{rules: [{maxRequestsPerMinute: 9, burst: }]}", "spec.rules[0].burst: must be a whole number"),
+        ("{rules: [{maxRequestsPerMinute: 9, burst: 10}]}", "10 within a second is more than 9 a minute"),
+        ("{rules: [{maxRequestsPerMinute: 0, burst: 10}]}", "0 is not from 1"),
+        ("{rules: [{burst: 20}]}", "spec.rules[0].burst: says something about a rate, and the rule has none (add"),
+        ("{rules: [{per: caller}]}", "spec.rules[0].per: says something about a rate, and the rule has none (add"),
+        (
+            "{rules: [{rateShadow: true}]}",
+            "spec.rules[0].rateShadow: says something about a rate, and the rule has none",
+        ),
+        ("{rules: [{maxRequestsPerMinute: 9, rateShadow: 1}]}", "spec.rules[0].rateShadow must be true or false"),
+        ("{rules: [{maxRequestsPerMinute: 9, per: user}]}", "spec.rules[0].per: 'user' is nothing to count by"),
+        ("{rules: [{maxRequestsPerMinute: 9, per: 'claim:'}]}", "'claim:' is nothing to count by"),
+        ("{rules: [{maxRequestsPerMinute: 9, per: 'claim:a..b'}]}", "'claim:a..b' is nothing to count by"),
+        (
+            "{rules: [{maxRequestsPerMinute: 9, per: role}]}",
+            "spec.rules[0].per: counts by role, and the rule asks for none",
+        ),
+        ("{deny: [{burst: 20}]}", "unknown key 'spec.deny[0].burst' (a deny lets nothing pass that could be counted"),
+        ("{deny: [{maxRequestsPerMinute: 9}]}", "a rate belongs to a rule of 'rules'"),
+        ("{rateLimits: {whenStoreFails: allow}}", "spec.rateLimits.whenStoreFails must be 'deny' or 'local'"),
+        ("{rateLimits: }", "spec.rateLimits must be a mapping"),
         ("{targets: []}", "spec.targets: is empty"),
         ("{deny: []}", "spec.deny: is empty"),
         ("{rules: []}", "spec.rules: is empty"),
@@ -169,6 +199,51 @@ def test_what_a_policy_can_not_say_is_refused(settings: PolicySettings, spec: st
     (told,) = problems(settings, HEAD + f"spec: {spec}\n")
     assert told.startswith("a.yaml:4:")
     assert words in told
+
+
+_MANY = ", ".join(["a"] * 10_001)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (f"{{rules: [{{to: [{{hosts: [{_MANY}]}}]}}]}}", "hosts: has 10001 entries, and may have 10000"),
+        (f"{{rules: [{{to: [{{notHosts: [{_MANY}]}}]}}]}}", "notHosts: has 10001 entries, and may have 10000"),
+        (f"{{rules: [{{roles: [{_MANY[:3003]}]}}]}}", "roles: has 1001 entries, and may have 1000"),
+        (f"{{response: {{removeHeaders: [{', '.join(['cookie'] * 101)}]}}}}", "removeHeaders: has 101 entries"),
+        (f"{{targets: [{{context: {{{', '.join(f'k{n}: v' for n in range(101))}}}}}]}}", "context: has 101 entries"),
+        (f"{{targets: [{{context: {{a: {'x' * 4097}}}}}]}}", "has 4097 characters, and may have 4096"),
+        (f"{{rules: [{{role: {'x' * 257}}}]}}", "a role must have 1 to 256 characters"),
+        (f"{{rules: [{{name: {'x' * 129}}}]}}", "at most 128 characters"),
+        (f"{{rules: [{{to: [{{paths: [/{'x' * 4096}]}}]}}]}}", "has 4097 characters, and may have 4096"),
+        (f"{{rules: [{{from: [{{principals: [CN={'x' * 2048}]}}]}}]}}", "has 2051 characters, and may have 2048"),
+        (f"{{rules: [{{maxRequestsPerMinute: 9, per: 'claim:{'x' * 129}'}}]}}", "is nothing to count by"),
+        (f"{{rules: [{{when: \"'{'x' * 4096}' == ''\"}}]}}", "characters, and may have 4096"),
+    ],
+    ids=lambda value: value[-40:],
+)
+def test_everything_has_a_bound(settings: PolicySettings, spec: str, words: str) -> None:
+    """A policy may come from somebody who may write policies for one host alone."""
+    (told,) = problems(settings, HEAD + f"spec: {spec}\n")
+    assert words in told
+
+
+def test_mistakes_of_every_kind_are_told_in_order(settings: PolicySettings) -> None:
+    """Form, patterns, rates, conditions and names: one problem each, by line."""
+    text = HEAD + (
+        "spec:\n"
+        "  mode: shadow\n"
+        "  deny:\n"
+        "  - {name: a, burst: 3}\n"
+        "  rules:\n"
+        "  - {name: a, role: x, shadow: 1}\n"
+        "  - {role: x, maxRequestsPerMinute: 5, burst: 6}\n"
+        "  - {to: [{hosts: ['*x']}], from: [{notIpBlocks: [10.0.0.1/8]}]}\n"
+        "  - when: inCidr(source.address, '10.0.0.0/33')\n"
+        "  rateLimits: {whenStoreFails: allow}\n"
+    )
+    told = [line.split(": ")[0].split(":")[1] for line in problems(settings, text)]
+    assert told == ["5", "7", "9", "9", "10", "11", "11", "12", "13"]
 
 
 def test_wide_header_lists_never_reach_the_headers_that_frame_a_message(settings: PolicySettings) -> None:

@@ -14,8 +14,8 @@ def words(problems: list[Problem], root: Path) -> list[str]:
 
 
 def test_a_folder_gives_its_yaml_files_sorted(tmp_path: Path) -> None:
-    """*.yaml and *.yml count; folders, other endings and dot-names do not."""
-    for name in ("b.yaml", "a.yml", "c.json", ".hidden.yaml", "readme.md", "d.yaml.bak"):
+    """*.yaml and *.yml count; folders, other endings, dot-names and suites of tests do not."""
+    for name in ("b.yaml", "a.yml", "b.test.yaml", "a.test.yml", "c.json", ".hidden.yaml", "readme.md", "d.yaml.bak"):
         (tmp_path / name).write_text(name)
     (tmp_path / "nested.yaml").mkdir()
     (tmp_path / "sub").mkdir()

@@ -1,5 +1,6 @@
 """CheckRequest bytes become values, and nothing raises."""
 
+import json
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from extauthz.model import Peer
-from extauthz.wire import decode
+from extauthz.wire import decode, decode_json
 
 CAPTURES = sorted((Path(__file__).parents[1] / "captures").glob("*.binpb"))
 
@@ -152,3 +153,46 @@ def test_mutated_captures_never_raise(data: st.DataObject) -> None:
         original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(original)))
     decode(bytes(original[cut:] if data.draw(st.booleans()) else original[:cut]))
+
+
+def json_of(name: str) -> str:
+    """The JSON form of a capture, as it was recorded."""
+    return (Path(__file__).parents[1] / "captures" / f"{name}.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.stem)
+def test_a_capture_says_the_same_in_json(capture: Path) -> None:
+    """Both forms of one message, through one reader."""
+    assert decode_json(json_of(capture.stem)) == decode(capture.read_bytes())
+
+
+def test_json_needs_no_wrapper_and_no_snake_case() -> None:
+    """The message itself, with the names that protobuf writes (`grpcurl`) or those of its source."""
+    for address in ("socketAddress", "socket_address"):
+        source = {"address": {address: {"address": "10.0.0.1"}}}
+        text = json.dumps({"attributes": {"source": source, "metadataContext": {"x": 1}, "newer": 1}})
+        assert decode_json(text).source.address == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "1", '"x"', "null", "{}", "[" * 100_000, b"\xff\xfe\xff"),
+        *('{"attributes": 1}', '{"attributes": {"request": 1}}'),
+        '{"attributes": {"request": {"http": {"headers": {"a": "1", "a": "2"}}}}}',
+    ],
+)
+def test_json_that_is_no_check_request_has_a_fault(text: str | bytes) -> None:
+    """And two headers of one name are not one of them."""
+    assert decode_json(text).fault
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda of: st.lists(of) | st.dictionaries(st.text(), of)
+    )
+)
+def test_no_json_raises(value: object) -> None:
+    """Whatever somebody has in a file."""
+    assert decode_json(json.dumps(value)).fault
+    assert isinstance(decode_json(json.dumps({"attributes": value})).fault, str)

@@ -1,0 +1,65 @@
+"""What a rule's rate counts: from a caller who is allowed to the charge that a limiter is asked to grant.
+
+``per`` says whose requests are counted together. ``caller`` is the provider and its subject; a caller without credentials
+has neither, and is counted by the client's address: else one of them could use up the rate of all. ``role`` counts all
+callers of a role together, ``address`` those of an address (of IPv6 the /64, which is what one client has), and
+``claim:<path>`` those whose token says the same there; tokens that say nothing there are one.
+
+A key never holds the rate, so that changing it keeps what was counted, and it is a digest: nothing of a caller is told to
+a store. Nothing else of the request is in it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from extauthz.canonical import address_key, charge_key
+from extauthz.model import Charge, Rate
+from extauthz.policy.facts import Facts
+
+__all__ = ["Meter"]
+
+_CALLER, _ROLE, _ADDRESS = "caller", "role", "address"
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """The rate of one rule."""
+
+    policy: str
+    rule: str
+    rate: Rate
+    per: str
+    """``caller``, ``role``, ``address`` or ``claim``."""
+    claim: tuple[str, ...]
+    """The path of the claim."""
+    roles: tuple[str, ...]
+    """The rule's roles, as they were written."""
+    shadow: bool
+    local_without_store: bool
+
+    def charge(self, facts: Facts) -> Charge:
+        """The charge of a caller whom the rule allows."""
+        key = charge_key(self.policy, self.rule, *self._whose(facts))
+        return Charge(key, self.rate, self.policy, self.rule, self.shadow, self.local_without_store)
+
+    def _whose(self, facts: Facts) -> tuple[str, ...]:
+        identity, per = facts.identity, self.per
+        if per == _ADDRESS or (per == _CALLER and identity is None):
+            address = facts.request.client_ip
+            return (_ADDRESS, "" if address is None else address_key(address).hex())
+        if per == _ROLE:
+            return (_ROLE, next((role for role in self.roles if role in facts.roles), ""))
+        if identity is None:
+            return (per,)
+        if per == _CALLER:
+            return (_CALLER, identity.provider, identity.subject)
+        return (per, identity.provider, *_claim(identity.claims, self.claim))
+
+
+def _claim(claims: Mapping[str, Any], path: tuple[str, ...]) -> tuple[str, ...]:
+    """The type and text of a claim, so that 1 and "1" are two; empty if it is missing or no single value."""
+    value: Any = claims
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return (type(value).__name__, str(value)) if isinstance(value, str | int | float) else ()
