@@ -4,12 +4,12 @@
 
 Each row is measured in a process of its own, in which nothing but a limiter is, and all of its callers are active: each was
 granted a request at the beginning of the last minute and one at its end, so that each window has its full width. Then
-callers chosen at random are charged: *granted*, and *refused* after their rate was lowered. *First* is the charge of a
+callers chosen at random are charged: *granted*, and *refused* when their rate is no more than what they used. *First* is the charge of a
 caller who is not known yet, and *flooded* the same when there is no room, so that another one is forgotten each time.
 *Longest* is the longest single one of those, as tables grow in them.
 
 Figures are CPU time of the process, the best of several rounds. A charge is made shortly before it is counted, as it is in
-a Check. The promises are 3 us for a charge that is granted, and 450 MB for a million callers.
+a Check. The promises are 3 us for a charge that is granted at 100 a minute, and 450 MB for a million callers at any rate.
 """
 
 import hashlib
@@ -27,8 +27,11 @@ from extauthz.limits import MemoryLimiter
 from extauthz.model import Charge, Rate
 
 BATCH = 1000
+USED = Rate(2)
+"""What each caller has used when all are active."""
 BATCHES = 20
 ROUNDS = 7
+PROMISED_AT = 100
 PROMISED_US = 3.0
 PROMISED_MB = 450.0
 
@@ -83,7 +86,7 @@ def resident() -> float:
 
 def asked(limiter: MemoryLimiter, row: Row, rate: Rate) -> tuple[float, int]:
     """Microseconds of one charge of callers at random, the best round; and how many were granted in all."""
-    chosen, best, granted = random.Random(1), float("inf"), 0
+    chosen, best, granted = random.Random(1), float("inf"), 0  # noqa: S311 - what is chosen is no secret
     for _ in range(ROUNDS):
         spent = 0.0
         for _ in range(BATCHES):
@@ -121,7 +124,7 @@ def figures(row: Row) -> dict[str, float]:
     grown = resident() - empty
     clock.now = 60.0
     granted, count = asked(limiter, row, row.rate)
-    refused, none = asked(limiter, row, Rate(1))
+    refused, none = asked(limiter, row, USED)
     if count != ROUNDS * BATCHES * BATCH or none or limiter.counts().forgotten:
         raise SystemExit(f"{row}: {count} granted, {none} not refused, {limiter.counts()}")
     found = {"granted": granted, "refused": refused, "first": new, "longest": longest, "MB": grown}
@@ -141,7 +144,8 @@ def main() -> int:
     for number, row in enumerate(ROWS):
         run = subprocess.run([sys.executable, "-m", "bench.limits", str(number)], capture_output=True, check=True)
         found = json.loads(run.stdout)
-        over = found["granted"] > PROMISED_US or found["MB"] > PROMISED_MB
+        slow = row.rate.per_minute == PROMISED_AT and found["granted"] > PROMISED_US
+        over = slow or found["MB"] > PROMISED_MB
         kept = kept and not over
         print(
             f"{row!s:<46}"

@@ -27,6 +27,8 @@ from extauthz.policy.expression import Activation, activation
 __all__ = ["Facts"]
 
 _MAX_QUERY_FIELDS = 1000
+_MAX_ELEMENTS = 2000
+"""Of a list in the claims. The evaluator copies a list in each round of a loop that makes one: the square of this."""
 _ANONYMOUS_ROLES = frozenset({ANONYMOUS})
 
 
@@ -68,7 +70,7 @@ def _plain(value: Any) -> Any:
     """A value in the types that CEL takes.
 
     Raises:
-        ValueError: It has a string that the evaluator would misread.
+        ValueError: It has a string that the evaluator would misread, or a list that it would copy at every step.
     """
     if isinstance(value, str):
         _require_fit(value)
@@ -80,6 +82,8 @@ def _plain(value: Any) -> Any:
             return dict(value)
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        if len(value) > _MAX_ELEMENTS:
+            raise ValueError("too long")
         return [_plain(item) for item in value]
     return value
 

@@ -448,3 +448,13 @@ def test_one_activation_serves_all_conditions_of_a_request(
         snapshot.decide(request, snapshot.select(request), make_identity())
         assert len(made) == count
     assert made[0].keys() == {"claims", "request.host"}
+
+
+def test_claims_with_a_list_of_thousands_have_no_value(
+    load_specs: Callable[..., Snapshot], make_request: MakeRequest, make_identity: MakeIdentity
+) -> None:
+    """The evaluator would copy it in each round of a loop: seconds, and gigabytes, of somebody's long token."""
+    snapshot = load_specs({"a": {"rules": [{"role": "user", "when": "claims.groups.map(g, g).size() > 0"}]}})
+    for length, reason in ((2000, Reason.ALLOWED), (2001, Reason.CONDITION_ERROR)):
+        request, identity = make_request(), make_identity("user", claims={"groups": ["x"] * length})
+        assert snapshot.decide(request, snapshot.select(request), identity).reason is reason
