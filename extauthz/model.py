@@ -251,9 +251,11 @@ class Rate:
     """Requests within one second; None: no such limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What an allowed request is charged to: made by ``extauthz.policy``, counted by a limiter of ``extauthz.limits``."""
+class Charge(NamedTuple):
+    """What an allowed request is charged to: made by ``extauthz.policy``, counted by a limiter of ``extauthz.limits``.
+
+    A tuple for the same reason as ``Permit``.
+    """
 
     key: bytes
     """16 bytes that stand for policy, rule and whose requests are counted together; not for the rate, which may change."""

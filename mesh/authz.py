@@ -36,6 +36,8 @@ class AuthzSettings:
     """One more line of that provider, ended by a line end, where its keys have to be fetched."""
     policies: str = str(POLICIES)
     decisions: str = "stdout"
+    store: str = "memory:"
+    """Where rates are counted: in the process, or in a store that replicas share."""
     plaintext: bool = False
     """True where the listeners are reachable beyond loopback without TLS, as inside a container network."""
 
@@ -50,6 +52,7 @@ def render_config(settings: AuthzSettings) -> str:
         partner_fetch=settings.partner_fetch,
         policies=settings.policies,
         decisions=settings.decisions,
+        store=settings.store,
         plaintext="true" if settings.plaintext else "false",
     )
 

@@ -33,6 +33,7 @@ COMPOSE_AUTHZ = AuthzSettings(
     partner_keys="jwksUri: http://issuer:8089/partner/jwks",
     partner_fetch="  fetch: {allowHttp: true, allowPrivateAddresses: true}\n",
     policies="/etc/extauthz/policies/",
+    store="redis://valkey:6379/0",
     plaintext=True,
 )
 MADE = "# Made by `python -m mesh render`; a test proves that it is current. Change the code, not this file.\n"

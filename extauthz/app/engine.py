@@ -6,7 +6,7 @@ from extauthz.app.values import policy_settings, request_rules
 from extauthz.config import Config
 from extauthz.errors import PolicyError
 from extauthz.policy import load
-from extauthz.serving import read_policy_texts
+from extauthz.serving import read_policy_texts, unobtrusive
 from extauthz.workbench.engine import Engine
 
 __all__ = ["engine"]
@@ -21,4 +21,6 @@ def engine(config: Config, files: Sequence[str] | None = None) -> Engine:
     texts, unreadable = read_policy_texts(config.policies.files if files is None else files)
     if unreadable:
         raise PolicyError(unreadable)
-    return Engine(load(texts, policy_settings(config), generation=1), request_rules(config))
+    with unobtrusive():  # full collections would cost a large set a third of its time
+        snapshot = load(texts, policy_settings(config), generation=1)
+    return Engine(snapshot, request_rules(config))

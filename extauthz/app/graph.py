@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from extauthz import __version__
+from extauthz.app.limiter import rate_limiter
 from extauthz.app.values import authenticator, credential_places, denied_limit, listener, policy_settings, request_rules
 from extauthz.check import Check
 from extauthz.config import Config
 from extauthz.fetch import HttpFetcher
 from extauthz.identity import Authenticator
-from extauthz.limits import MemoryLimiter
 from extauthz.policy import PolicyText, Snapshot, empty, load
 from extauthz.serving import CheckHandler, GrpcOptions, PolicyReloader, Readiness, Server, ServerParts
 from extauthz.serving import serve as run
@@ -58,12 +58,12 @@ async def _serve(config: Config) -> None:
 def build(config: Config) -> tuple[Server, Telemetry]:
     """All objects of one server, in the running event loop; nothing is opened yet."""
     identity = authenticator(config, HttpFetcher(), time.time)
-    limiter = MemoryLimiter(clock=time.monotonic, max_keys=config.limits.max_keys)
+    counted = rate_limiter(config, time.monotonic)
     check = Check(
         identity,
         empty(),
         request_rules(config),
-        limiter=limiter,
+        limiter=counted.limiter,
         denied=denied_limit(config, time.monotonic),
         new_id=_new_ids(),
     )
@@ -71,7 +71,7 @@ def build(config: Config) -> tuple[Server, Telemetry]:
     metrics = Metrics()
     metrics.watch_providers(identity.states)
     metrics.watch_token_cache(identity.cache_counts)
-    metrics.watch_limiter(limiter.counts)
+    metrics.watch_limiter(counted.memory)
     telemetry = open_telemetry(
         TraceSettings(config.telemetry.traces.exporter),
         DecisionSettings(
@@ -125,7 +125,11 @@ def build(config: Config) -> tuple[Server, Telemetry]:
         options=GrpcOptions(
             max_message_bytes=config.check.max_message_bytes, reflection=config.listen.check.reflection
         ),
-        tasks={"keys": identity.run, "provider states": lambda: _report_providers(identity, readiness)},
+        tasks={
+            "keys": identity.run,
+            "provider states": lambda: _report_providers(identity, readiness),
+            **counted.tasks(readiness),
+        },
         drain_delay=config.check.drain_delay,
         grace=config.check.grace,
     )

@@ -5,7 +5,7 @@ Requests are brought into this form before anything judges them (``extauthz.chec
 """
 
 from extauthz.canonical.address import canonical_address
-from extauthz.canonical.charge import address_key, charge_key
+from extauthz.canonical.charge import address_key, charge_key, charge_text, counted_address, key_of
 from extauthz.canonical.header import HeaderTwins, emittable, folded_names, header_name
 from extauthz.canonical.host import Host, canonical_host
 from extauthz.canonical.path import Path, PathRules, canonical_path
@@ -30,9 +30,12 @@ __all__ = [
     "canonical_host",
     "canonical_path",
     "charge_key",
+    "charge_text",
+    "counted_address",
     "emittable",
     "folded_names",
     "header_name",
+    "key_of",
     "looks_like_spiffe",
     "read_spiffe_id",
     "read_spiffe_pattern",

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 
 from extauthz.model import IPAddress
 
-__all__ = ["address_key", "charge_key"]
+__all__ = ["address_key", "charge_key", "charge_text", "counted_address", "key_of"]
 
 _SIZE = 16
 _HOST_BITS = 64
@@ -18,16 +18,26 @@ _HOST_BITS = 64
 
 def charge_key(*parts: str) -> bytes:
     """The key of some texts in their order: 16 bytes, the same in every process."""
-    digest = blake2b(digest_size=_SIZE)
-    for part in parts:
-        text = part.encode("utf-8", "surrogatepass")
-        digest.update(len(text).to_bytes(8, "big"))
-        digest.update(text)
-    return digest.digest()
+    return key_of(charge_text(*parts))
+
+
+def charge_text(*parts: str) -> str:
+    """The texts as one, of which each beginning is that of the first texts: for whoever has some of them beforehand."""
+    return "".join([f"{len(part)}:{part}" for part in parts])
+
+
+def key_of(text: str) -> bytes:
+    """The key of what ``charge_text`` made, or of several such texts after each other."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_SIZE).digest()
+
+
+def counted_address(address: IPAddress) -> str:
+    """What addresses of one client have in common: the address itself, of IPv6 its /64."""
+    if isinstance(address, IPv6Address):
+        return f"6:{int(address) >> _HOST_BITS:x}"
+    return f"4:{int(address):x}"
 
 
 def address_key(address: IPAddress) -> bytes:
-    """The key of a client's address: of IPv6 its /64."""
-    if isinstance(address, IPv6Address):
-        return charge_key("address", "6", f"{int(address) >> _HOST_BITS:x}")
-    return charge_key("address", "4", str(address))
+    """The key of a client's address."""
+    return charge_key("address", counted_address(address))

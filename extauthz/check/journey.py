@@ -18,9 +18,7 @@ from extauthz.check.request import RequestRules, canonical_request, speaks_grpc
 from extauthz.check.shadows import shadow_verdicts
 from extauthz.limits import Limiter, Pending
 from extauthz.model import (
-    Allow,
     AttributeContext,
-    Charge,
     Decision,
     Deny,
     Identity,
@@ -141,9 +139,14 @@ class Check:
         # The peer's certificate is a credential only where a policy says so: else nobody looks at it.
         peer = self._authenticator.peer(request, names) if names else None
         judged = snapshot.decide(request, selection, found, peer)
+        said = None
+        if isinstance(judged, Deny):
+            judged = self._counted(request, judged)
+        elif judged.charge is not None:
+            said = self._limiter.take(judged.charge)
         decision = Decision(
             self._new_id(),
-            judged if isinstance(judged, Allow) else self._counted(request, judged),
+            judged,
             snapshot.generation,
             request,
             selection.caller(judged, found, peer),
@@ -152,17 +155,11 @@ class Check:
             shadows,
             found,
             peer,
+            permit=said if isinstance(said, Permit) else None,
         )
-        if isinstance(judged, Allow) and judged.charge is not None:
-            return self._charge(decision, judged.charge)
-        return decision
-
-    def _charge(self, decision: Decision, charge: Charge) -> "Decision | Uncharged":
-        """Ask for what the decision to allow costs."""
-        said = self._limiter.take(charge)
-        if isinstance(said, Permit | Deny):
-            return limited(decision, said)
-        return Uncharged(decision, said)
+        if said is None or (decision.permit is not None and decision.permit.granted):
+            return decision
+        return limited(decision, said) if isinstance(said, Permit | Deny) else Uncharged(decision, said)
 
     def _counted(self, request: Request, denial: Deny) -> Deny:
         """A denial, unless its address has had too many."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from extauthz.canonical import charge_text
 from extauthz.errors import Position
 from extauthz.model import ANONYMOUS, Deny, Rate, Reason, Request
 from extauthz.policy.expression import Condition, HeaderValue
@@ -131,6 +132,7 @@ class _RuleCompiler:
             roles=tuple(form.roles or ([form.role] if form.role else [])),
             shadow=form.rate_shadow,
             local_without_store=self._local_without_store,
+            prefix=charge_text(self._policy, name),
         )
 
     def _operation(self, form: ToForm, *, deny: bool) -> Entry:

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from extauthz.canonical import address_key, charge_key
+from extauthz.canonical import charge_text, counted_address, key_of
 from extauthz.model import Charge, Rate
 from extauthz.policy.facts import Facts
 
 __all__ = ["Meter"]
 
 _CALLER, _ROLE, _ADDRESS = "caller", "role", "address"
+_CALLERS = charge_text(_CALLER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,27 @@ class Meter:
     shadow: bool
     local_without_store: bool
 
+    prefix: str
+    """Of the text of every key: policy and rule."""
+
     def charge(self, facts: Facts) -> Charge:
         """The charge of a caller whom the rule allows."""
-        key = charge_key(self.policy, self.rule, *self._whose(facts))
+        key = key_of(self.prefix + self._whose(facts))
         return Charge(key, self.rate, self.policy, self.rule, self.shadow, self.local_without_store)
 
-    def _whose(self, facts: Facts) -> tuple[str, ...]:
+    def _whose(self, facts: Facts) -> str:
         identity, per = facts.identity, self.per
-        if per == _ADDRESS or (per == _CALLER and identity is None):
+        if per == _CALLER and identity is not None:
+            provider, subject = identity.provider, identity.subject
+            return f"{_CALLERS}{len(provider)}:{provider}{len(subject)}:{subject}"
+        if per in (_ADDRESS, _CALLER):
             address = facts.request.client_ip
-            return (_ADDRESS, "" if address is None else address_key(address).hex())
+            return charge_text(_ADDRESS, "" if address is None else counted_address(address))
         if per == _ROLE:
-            return (_ROLE, next((role for role in self.roles if role in facts.roles), ""))
+            return charge_text(_ROLE, next((role for role in self.roles if role in facts.roles), ""))
         if identity is None:
-            return (per,)
-        if per == _CALLER:
-            return (_CALLER, identity.provider, identity.subject)
-        return (per, identity.provider, *_claim(identity.claims, self.claim))
+            return charge_text(per)
+        return charge_text(per, identity.provider, *_claim(identity.claims, self.claim))
 
 
 def _claim(claims: Mapping[str, Any], path: tuple[str, ...]) -> tuple[str, ...]:

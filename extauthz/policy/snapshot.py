@@ -259,9 +259,13 @@ class Snapshot:
         if len(lanes) == 1:
             facts, taken = lanes[0].facts, lanes[0].taken
             rated = taken & self._rated if self._rated else 0
-            for number in bits(taken ^ rated if rated else taken):
-                yield number, facts
-            if rated:
+            free = taken ^ rated if rated else taken
+            if free:
+                for number in bits(free):
+                    yield number, facts
+            if rated.bit_count() == 1:
+                yield rated.bit_length() - 1, facts
+            elif rated:
                 for number in sorted(bits(rated), key=self._ranks.__getitem__):
                     yield number, facts
             return

@@ -7,6 +7,7 @@ business: that comes in as a ``Handler``.
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.handler import CheckHandler, Observer
+from extauthz.serving.heap import unobtrusive
 from extauthz.serving.listener import (
     Address,
     Listener,
@@ -44,4 +45,5 @@ __all__ = [
     "parse_address",
     "read_policy_texts",
     "serve",
+    "unobtrusive",
 ]

@@ -59,6 +59,10 @@ class Readiness:
         """Note how the certificates of a listener are. Readiness never waits for that."""
         self._told[f"certificates {listener}"] = (ok, text)
 
+    def store_told(self, *, ok: bool, text: str) -> None:
+        """Note how the shared store is. Readiness never waits for that: policies say what holds without it."""
+        self._told["store"] = (ok, text)
+
     def stop_waiting(self) -> None:
         """Give up the wait for providers that have not said a word; the time for their first fetch is over."""
         self._waiting &= {"listeners", _POLICIES}

@@ -29,8 +29,6 @@ LoadOutcome = Literal["success", "failure"]
 _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds. A warm Check takes a fraction of a millisecond; one that waits for keys is cut off at its deadline."""
 
-_LIMIT_OUTCOMES = ("granted", "limited", "shadow", "failed")
-
 _log = structlog.get_logger(__name__)
 
 
@@ -138,20 +136,20 @@ class Metrics:
             "Decision records that were lost because their sink was slow or failed.",
             registry=registry,
         )
-        shadows = Counter(
+        self._shadows = LoadedCounter(
             "extauthz_shadow",
             "What policies and rules in shadow mode would have decided.",
             ("policy", "would"),
-            registry=registry,
+            ("allow", "deny"),
         )
-        self._shadows = LoadedCounter(shadows, ("allow", "deny"))
-        limits = Counter(
+        self._limits = LoadedCounter(
             "extauthz_limit",
             "Requests that a rule with a rate would allow, by what became of its charge.",
             ("policy", "rule", "outcome"),
-            registry=registry,
+            ("granted", "limited", "shadow", "failed"),
         )
-        self._limits = LoadedCounter(limits, _LIMIT_OUTCOMES)
+        registry.register(self._shadows)
+        registry.register(self._limits)
         self.inflight = 0
         """Checks that have come in and are not answered. Written by the thread that answers them."""
         Gauge("extauthz_inflight", "Checks being decided.", registry=registry).set_function(lambda: self.inflight)

@@ -177,11 +177,12 @@ def test_idle_callers_make_room(clock: Clock) -> None:
     assert limiter.counts() == LimiterCounts(keys=10, forgotten=0, refused=0)
 
 
-def test_idle_callers_go_even_if_there_is_room(clock: Clock) -> None:
-    """What is kept is who was active: not everybody who ever came."""
+@pytest.mark.parametrize("per_minute", [3, 1])
+def test_idle_callers_go_even_if_there_is_room(clock: Clock, per_minute: int) -> None:
+    """What is kept is who was active, not everybody who ever came; whether they have something left or not."""
     limiter = MemoryLimiter(clock=clock, max_keys=1000)
-    for number in range(5000):
-        limiter.take(charge(str(number)))
+    for number in range(1500):
+        limiter.take(charge(str(number), per_minute))
         clock.now += 1
     assert limiter.counts() == LimiterCounts(keys=61, forgotten=0, refused=0)
 
@@ -249,6 +250,7 @@ def test_if_all_are_exhausted_new_callers_are_denied(clock: Clock) -> None:
     assert not limiter.take(charge("new")).granted
     clock.now += 1
     assert limiter.take(charge("new")).granted
+    assert limiter.counts().keys == 5
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 8)), max_size=200), st.integers(2, 4))

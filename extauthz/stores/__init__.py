@@ -1,0 +1,6 @@
+"""What the rooms above ask to be kept outside of this process, and the clients that keep it there."""
+
+from extauthz.stores.redis_counters import RedisCounters
+from extauthz.stores.settings import StoreSettings
+
+__all__ = ["RedisCounters", "StoreSettings"]

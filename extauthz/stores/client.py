@@ -1,0 +1,130 @@
+"""A redis client for each form of URL: bounded, with timeouts everywhere, and without retries of its own.
+
+Whoever asks knows how long an answer may take and what holds without one, so nothing is tried twice down here. The protocol
+is RESP2, which every server speaks and which never pushes.
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from extauthz.stores.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from redis.asyncio.cluster import RedisCluster
+    from redis.credentials import CredentialProvider
+
+__all__ = ["CLUSTER_CONNECTIONS", "close_client", "open_client"]
+
+CLUSTER_CONNECTIONS: Final = 32
+"""To each node of a cluster, where the library sends scripts one by one."""
+_PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
+_CONNECT: Final = 1.0
+"""Seconds for a connection, at least. No request waits for it longer than it may: it is made for those that follow."""
+_SPARE: Final = 2
+"""Connections beside those of requests, so that heartbeats never wait for them."""
+
+
+def open_client(settings: StoreSettings) -> "Redis | RedisCluster":
+    """A client; nothing is connected yet.
+
+    Raises:
+        ImportError: The library is not installed.
+        OSError, ValueError: A certificate can't be read.
+    """
+    from redis.asyncio import BlockingConnectionPool, Redis, Sentinel, SSLConnection, UnixDomainSocketConnection
+    from redis.asyncio.cluster import ClusterNode, RedisCluster
+    from redis.asyncio.connection import Connection
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    parts = urlsplit(settings.url)
+    scheme, _, form = parts.scheme.partition("+")
+    tls = scheme == "rediss"
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": settings.timeout,
+        "socket_connect_timeout": max(settings.timeout, _CONNECT),
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "credential_provider": _credentials(settings, parts),
+    }
+    encryption = {} if not tls else _encryption(settings)
+    if form == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in _hosts(parts, _PORT)]
+        return RedisCluster(
+            startup_nodes=nodes,
+            max_connections=CLUSTER_CONNECTIONS + _SPARE,
+            ssl=tls,
+            require_full_coverage=False,
+            **(options | encryption),
+        )
+    options |= {"db": int(parts.path[1:] or 0) if form == "" else 0}
+    if form == "sentinel":
+        # Sentinels have no password of ours; the TLS settings are those of the store.
+        asked = {name: value for name, value in options.items() if name not in {"credential_provider", "db"}}
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            _hosts(parts, _SENTINEL_PORT),
+            sentinel_kwargs=asked | encryption | {"ssl": tls},
+            **(options | encryption | {"ssl": tls}),
+        )
+        master: Redis = sentinel.master_for(unquote(parts.path[1:]), max_connections=settings.connections + _SPARE)
+        return master
+    options |= {"max_connections": settings.connections + _SPARE, "timeout": settings.timeout}
+    if form == "unix":
+        pool = BlockingConnectionPool(connection_class=UnixDomainSocketConnection, path=unquote(parts.path), **options)
+    else:
+        ((host, port),) = _hosts(parts, _PORT)
+        kind = SSLConnection if tls else Connection
+        pool = BlockingConnectionPool(connection_class=kind, host=host, port=port, **(options | encryption))
+    return Redis.from_pool(pool)
+
+
+async def close_client(client: "Redis | RedisCluster") -> None:
+    """Close all connections, those to sentinels included, which the library leaves open."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    await client.aclose()
+    for sentinel in manager.sentinels if manager is not None else ():
+        await sentinel.aclose()
+
+
+def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
+    """Hosts and ports of a URL that may name several; ``[::1]`` for IPv6."""
+    found = []
+    for place in parts.netloc.rpartition("@")[2].split(","):
+        one = urlsplit(f"//{place}")
+        found.append((one.hostname or "localhost", one.port or port))
+    return found
+
+
+def _encryption(settings: StoreSettings) -> dict[str, Any]:
+    return {
+        "ssl_ca_certs": settings.ca_file,
+        "ssl_certfile": settings.cert_file,
+        "ssl_keyfile": settings.key_file,
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+    }
+
+
+def _credentials(settings: StoreSettings, parts: SplitResult) -> "CredentialProvider | None":
+    """User and password, read when a connection is made, so that a changed file needs no restart."""
+    from redis.credentials import CredentialProvider
+
+    file = settings.password_file
+    if file is None:
+        return None
+    path = file
+    user = settings.username or unquote(parts.username or "")
+
+    class FromFile(CredentialProvider):
+        def get_credentials(self) -> tuple[str] | tuple[str, str]:
+            with open(path, encoding="utf-8") as opened:  # noqa: PTH123 - one small local file
+                password = opened.read().removesuffix("\n").removesuffix("\r")
+            return (user, password) if user else (password,)
+
+        async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+            return self.get_credentials()
+
+    return FromFile()
