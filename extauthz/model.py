@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
-from typing import Any, NamedTuple, NewType, Self
+from typing import Any, NamedTuple, NewType, Self, TypeVar, dataclass_transform
 
 __all__ = [
     "ANONYMOUS",
@@ -35,6 +35,7 @@ __all__ = [
     "Request",
     "ShadowVerdict",
     "VerifiedClaims",
+    "value",
 ]
 
 ANONYMOUS = "anonymous"
@@ -47,6 +48,17 @@ IPAddress = IPv4Address | IPv6Address
 
 VerifiedClaims = NewType("VerifiedClaims", Mapping[str, Any])
 """Claims whose signature, times, issuer and audience were checked. Only ``extauthz.identity`` makes one."""
+
+_Made = TypeVar("_Made")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def value(cls: type[_Made]) -> type[_Made]:
+    """A frozen slotted dataclass, as far as the type checker goes; at run time nothing keeps its fields from being set.
+
+    For what is made on every Check: Python makes a dataclass that is frozen at run time five times as slowly.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 def _empty() -> Mapping[str, Any]:
@@ -143,7 +155,7 @@ class Reason(Enum):
     INTERNAL_ERROR = ("internal-error", 500, 13, None, "the request could not be decided because of a fault")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Peer:
     """One end of the TCP connection, as Envoy's ``AttributeContext.Peer`` has it."""
 
@@ -156,7 +168,7 @@ class Peer:
     """That certificate as URL-encoded PEM, where the proxy sends it (``include_peer_certificate``). Nobody has read it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HttpAttributes:
     """The HTTP part of a Check as the proxy sent it."""
 
@@ -171,7 +183,7 @@ class HttpAttributes:
     """Lower-case names, pseudo headers included, each with its values in order of arrival."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttributeContext:
     """A Check as the proxy sent it. Nothing in it has been judged yet."""
 
@@ -188,7 +200,7 @@ class AttributeContext:
     """Why the message can't be read in one way only; empty if it can."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """A canonical request: the only form that identity and policy ever see."""
 
@@ -280,7 +292,7 @@ class Permit(NamedTuple):
     """Whole seconds until the same charge could be granted; 0 if it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Allow:
     """The request may pass. Only ``extauthz.policy`` makes one."""
 
@@ -297,7 +309,7 @@ class Allow:
         return Reason.ALLOWED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deny:
     """The request may not pass, and why.
 
@@ -335,7 +347,7 @@ class ShadowVerdict:
     """Of a policy: the decision if it were the only one in force. Of a rule: the decision if it were in force too."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """One finished Check: the verdict and what the record, the trace and the answer say of it."""
 

@@ -7,8 +7,10 @@ a number is an IPv4 address for whoever follows the URL Standard (``127.1``, ``0
 """
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from extauthz.model import value
 
 __all__ = ["Host", "canonical_host"]
 
@@ -17,11 +19,12 @@ _NAME = re.compile(
 )
 _PORT = re.compile(r":([0-9]{1,5})\Z")
 _MAX_PORT = 65535
+_MAX_REMEMBERED = 256
 _NUMBER_AT_END = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")
 """What the URL Standard's host parser takes for an IPv4 address, in whatever spelling."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Host:
     """A canonical host, or why there is none."""
 
@@ -32,6 +35,10 @@ class Host:
 
 def canonical_host(raw: str) -> Host:
     """The canonical form of an authority (RFC 9110 section 7.2): host name or bracketed IPv6 address, port left out."""
+    return _remembered(raw) if len(raw) <= _MAX_REMEMBERED else _read(raw)
+
+
+def _read(raw: str) -> Host:
     if not raw.isascii():
         return Host("", "it is not ASCII")  # some letters beyond it have ASCII ones as lower case
     text = raw.lower()
@@ -55,6 +62,10 @@ def canonical_host(raw: str) -> Host:
     if _NUMBER_AT_END.match(text) and not _is_ipv4(text):
         return Host("", "it ends in a number and is no IPv4 address in its usual spelling")
     return Host(text)
+
+
+_remembered = lru_cache(maxsize=4096)(_read)
+"""A mesh serves few hosts. What clients make up takes their place for a moment, and no more memory than this many."""
 
 
 def _is_ipv4(text: str) -> bool:

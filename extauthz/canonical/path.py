@@ -15,6 +15,8 @@ for upstreams whose reading the operator knows.
 import re
 from dataclasses import dataclass
 
+from extauthz.model import value
+
 __all__ = ["Path", "PathRules", "canonical_path"]
 
 _PLAIN = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?\Z")
@@ -48,7 +50,7 @@ class PathRules:
 STRICT = PathRules()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Path:
     """A canonical path, or why there is none."""
 

@@ -11,7 +11,7 @@ and is seen by the next request. What is not known to be allowed is denied: ever
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from extauthz.check.rates import DeniedLimit, limited
 from extauthz.check.request import RequestRules, canonical_request, speaks_grpc
@@ -30,6 +30,10 @@ from extauthz.model import (
 from extauthz.policy import Selection, Snapshot
 
 __all__ = ["Authenticator", "Check", "Uncharged", "Unsettled", "Wait"]
+
+
+_FOUND: Final = (Identity, Deny)
+"""What authentication ends with, besides nobody. Written out, ``Identity | Deny`` would be made anew for each request."""
 
 
 class Wait(Protocol):
@@ -97,7 +101,7 @@ class Check:
         if not selection:
             return self._uncovered(snapshot, request, selection)
         found = self._authenticator.authenticate(request, providers=selection.providers)
-        if found is None or isinstance(found, Identity | Deny):
+        if found is None or isinstance(found, _FOUND):
             return self._judge(snapshot, request, selection, found)
         if self._denied is not None:
             refusal = self._denied.refusal(request)
@@ -116,7 +120,7 @@ class Check:
         """Judge what had to wait, by the snapshot that it began with."""
         providers = unsettled.selection.providers
         found = self._authenticator.authenticate(unsettled.request, providers=providers, waited=True)
-        if found is None or isinstance(found, Identity | Deny):
+        if found is None or isinstance(found, _FOUND):
             return self._judge(unsettled.snapshot, unsettled.request, unsettled.selection, found)
         message = "the authenticator asked to wait twice"
         raise RuntimeError(message)
@@ -159,7 +163,7 @@ class Check:
         )
         if said is None or (decision.permit is not None and decision.permit.granted):
             return decision
-        return limited(decision, said) if isinstance(said, Permit | Deny) else Uncharged(decision, said)
+        return limited(decision, said) if isinstance(said, (Permit, Deny)) else Uncharged(decision, said)
 
     def _counted(self, request: Request, denial: Deny) -> Deny:
         """A denial, unless its address has had too many."""

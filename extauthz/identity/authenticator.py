@@ -105,6 +105,8 @@ class Authenticator:
             except KeySetError as error:
                 raise KeySetError(f"provider {provider.name!r}: {error}") from None
             self._vouchers[provider.name] = self._issuers[provider.issuer] = issuer
+        self._only_jwt = not (self._desks or self._api_keys or self._introspectors)
+        """Whatever credential there is has to be a JSON Web Token."""
 
     def authenticate(
         self, request: Request, *, providers: frozenset[str] | None = None, waited: bool = False
@@ -118,7 +120,9 @@ class Authenticator:
         credential = reader.find(request)
         if not isinstance(credential, Credential):
             return credential
-        verdict = self._identify(credential, waited=waited)
+        verdict = (
+            self._judge_jwt(credential, waited=waited) if self._only_jwt else self._identify(credential, waited=waited)
+        )
         if credential.parameter and isinstance(verdict, Identity):
             return replace(verdict, query_parameter=credential.parameter)
         return verdict
@@ -168,18 +172,19 @@ class Authenticator:
     def _judge_jwt(self, credential: Credential, *, waited: bool) -> Verdict:
         """Whom a JSON Web Token proves. One that was verified a moment ago is known by its digest, before any parsing."""
         now = self._now()
-        digest = digest_of(credential.token) if len(credential.token) <= MAX_TOKEN_SIZE else b""
+        text = credential.token
+        digest = digest_of(text) if len(text) <= MAX_TOKEN_SIZE else b""
         known = self._tokens.find(digest, credential.providers, now)
         if known is not None:
             return known
-        token = read_token(credential.token)
+        token = read_token(text)
         if isinstance(token, Deny):
             return token
         issuer = self._issuer_of(token, credential)
         if isinstance(issuer, Deny):
             return issuer
         if isinstance(issuer, Introspector):
-            return issuer.identify(credential.token, now, waited=waited)
+            return issuer.identify(text, now, waited=waited)
         verdict = issuer.identify(token, now, waited=waited)
         if isinstance(verdict, Identity):
             end = issuer.end_of(verdict)

@@ -18,14 +18,14 @@ from urllib.parse import unquote_plus
 
 from extauthz.identity.origin import cookie_fault, subprotocol_fault
 from extauthz.identity.providers import CookiePlace, HeaderPlace, Place, QueryPlace, WebsocketProtocolPlace
-from extauthz.model import Deny, Reason, Request
+from extauthz.model import Deny, Reason, Request, value
 
 __all__ = ["Credential", "CredentialReader"]
 
 _WEBSOCKET_HEADER = "sec-websocket-protocol"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credential:
     """The one token of a request."""
 
@@ -143,7 +143,9 @@ class _Header:
         for prefix in self.prefixes:
             token = prefix.token_of(values[0])
             if token is not None:
-                return _single(token, f"the header {self.name}", prefix.providers)
+                if token and " " not in token:
+                    return Credential(token, prefix.providers)
+                return _not_single(f"the header {self.name}")
         return Deny(
             Reason.CREDENTIALS_INVALID, f"the header {self.name} holds no kind of credentials that is configured"
         )
@@ -250,13 +252,12 @@ def _unanimous(strict: Sequence[str], lenient: Sequence[str], where: str, provid
         return None
     if len(lenient) != 1 or list(strict) != list(lenient):
         return _ambiguous(f"{where} can be read in more than one way")
-    return _single(lenient[0], where, providers)
+    token = lenient[0]
+    return Credential(token, providers) if token and " " not in token else _not_single(where)
 
 
-def _single(token: str, where: str, providers: frozenset[str]) -> Finding:
-    if not token or " " in token:
-        return Deny(Reason.TOKEN_MALFORMED, f"{where} does not hold exactly one token")
-    return Credential(token, providers)
+def _not_single(where: str) -> Deny:
+    return Deny(Reason.TOKEN_MALFORMED, f"{where} does not hold exactly one token")
 
 
 def _ambiguous(detail: str) -> Deny:

@@ -8,7 +8,7 @@ refused with the two spellings that can't be misread.
 Whether ``/x`` also matches ``/x/`` depends on the side that it stands on: many servers serve both alike, so what forbids
 covers both (``tolerant``), and what allows covers just what is written.
 
-Literals are a set lookup; of patterns with variables each segment is compared once, so that matching takes linear time.
+Literals are a set lookup; all others are one regular expression in which nothing is ever tried twice.
 """
 
 import re
@@ -56,25 +56,18 @@ class PathPattern:
         """The pattern with its letters in lower case."""
         return PathPattern(tuple(segment and segment.lower() for segment in self.segments), self.rest)
 
-    def matches(self, segments: list[str], *, tolerant: bool) -> bool:
-        """Whether a path, split at its slashes after the first, is one that the pattern describes."""
-        asked = len(self.segments)
+    def regex(self, *, tolerant: bool) -> str:
+        """What describes the whole of a path that the pattern matches, in linear time; ``tolerant`` as for ``Paths``."""
+        written = "".join("/[^/]+" if segment is None else "/" + re.escape(segment) for segment in self.segments)
         if self.rest:
-            segments = segments[:asked]
-        elif tolerant and len(segments) == asked + 1 and segments[-1] == "" and self.segments[-1] != "":
-            segments = segments[:-1]
-        if len(segments) != asked:
-            return False
-        for one, other in zip(self.segments, segments, strict=True):
-            if one != other and (one is not None or not other):
-                return False
-        return True
+            return written + "(?:/.*)?" if written else "/.*"
+        return written + "/?" if tolerant and self.segments[-1] != "" else written
 
 
 class Paths:
     """A set of path patterns."""
 
-    __slots__ = ("_literals", "_patterns", "_tolerant")
+    __slots__ = ("_literals", "_patterns")
 
     def __init__(self, patterns: Iterable[PathPattern], *, tolerant: bool, fold: bool) -> None:
         """Sort the patterns by the way they are compared.
@@ -94,20 +87,12 @@ class Paths:
             if tolerant and not literal.endswith("/"):
                 literals.add(literal + "/")
         self._literals = frozenset(literals)
-        self._patterns = tuple(others)
-        self._tolerant = tolerant
+        regex = "|".join(pattern.regex(tolerant=tolerant) for pattern in others)
+        self._patterns = re.compile(regex, re.DOTALL) if others else None
 
     def __contains__(self, path: str) -> bool:
         """Whether a canonical path matches; the empty one, of CONNECT and of requests without HTTP, never does."""
-        if path in self._literals:
-            return True
-        if not self._patterns or not path.startswith("/"):
-            return False
-        segments = path.split("/")[1:]
-        for pattern in self._patterns:  # noqa: SIM110 - a generator costs as much as the match itself
-            if pattern.matches(segments, tolerant=self._tolerant):
-                return True
-        return False
+        return path in self._literals or (self._patterns is not None and self._patterns.fullmatch(path) is not None)
 
 
 def read_path(value: object) -> PathPattern:

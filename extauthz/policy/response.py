@@ -10,6 +10,7 @@ Envoy's peers take, has no value, and then the header is removed.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from extauthz.policy.expression import HeaderValue
 from extauthz.policy.facts import Facts
@@ -19,6 +20,10 @@ __all__ = ["ResponseHeader", "encode"]
 MAX_BYTES = 8192
 """Of one encoded value. Envoy refuses requests with more than 60 KiB of headers."""
 
+_SHORT = 128
+"""Characters of what is remembered encoded."""
+_FEW = 32
+"""Roles of a caller whose list is."""
 _UNSAFE = re.compile(r"[^\x20-\x24\x26-\x2b\x2d-\x7e]|\A | \Z")
 """All but printable ASCII without ``%`` and ``,``, and a blank at either end."""
 
@@ -33,10 +38,30 @@ class ResponseHeader:
     def value(self, facts: Facts) -> str | None:
         """The encoded value, or None if the header must be removed."""
         expression = self.expression
+        identity = facts.identity
+        if identity is not None:
+            # What nearly all headers tell, and the same for each request of a caller.
+            if expression.name == "identity.subject":
+                return _remembered(identity.subject) if len(identity.subject) <= _SHORT else _text(identity.subject)
+            if expression.name == "identity.roles" and len(identity.roles) <= _FEW:
+                return _roles(identity.roles)
         found = facts.value(expression.name) if expression.name else expression.value(facts.bound)
         if found is None:
             return None
         return encode(found)
+
+
+def _text(text: str) -> str | None:
+    """A name's string, encoded; None if it is empty, which is to be absent, or not fit for any header."""
+    return encode(text) if text and "\0" not in text else None
+
+
+_remembered = lru_cache(maxsize=8192)(_text)
+
+
+@lru_cache(maxsize=1024)
+def _roles(roles: frozenset[str]) -> str | None:
+    return encode(sorted(roles)) if not any("\0" in role for role in roles) else None
 
 
 def encode(value: str | list[str]) -> str | None:

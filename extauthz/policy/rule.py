@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from extauthz.errors import Position
-from extauthz.model import Deny, Reason
+from extauthz.model import Deny, Reason, Request
 from extauthz.policy.expression import Condition
 from extauthz.policy.facts import Facts
 from extauthz.policy.meter import Meter
@@ -81,10 +81,11 @@ class Rule:
 
     def reach(self, facts: Facts) -> Stage:
         """How far a request gets before the condition is asked."""
-        operations = self.operations(facts)
-        if operations is not None and not _any_matches(operations, facts):
+        request = facts.request
+        operations = self.to if request.http and request.method != "CONNECT" else self.operations(facts)
+        if operations is not None and not _any_matches(operations, request):
             return Stage.TO
-        if self.sources is not None and not _any_matches(self.sources, facts):
+        if self.sources is not None and not _any_matches(self.sources, request):
             return Stage.FROM
         if self.roles is None:
             taken = self.deny or facts.identity is not None
@@ -131,9 +132,8 @@ class Rule:
         return Deny(Reason.CONDITION_ERROR, detail, policy=self.policy, rule=self.name)
 
 
-def _any_matches(entries: tuple[Entry, ...], facts: Facts) -> bool:
+def _any_matches(entries: tuple[Entry, ...], request: Request) -> bool:
     """Whether one of the entries matches; a loop, because a generator costs as much as the match itself."""
-    request = facts.request
     for entry in entries:  # noqa: SIM110
         if entry.matches(request):
             return True

@@ -254,8 +254,15 @@ class Snapshot:
             return not_accepted(selection.policies)
         return nothing_for_it(acceptance.policies)
 
-    def _ranked(self, lanes: list[Lane]) -> Iterator[tuple[int, Facts]]:
+    def _ranked(self, lanes: list[Lane]) -> Iterable[tuple[int, Facts]]:
         """The rules that could allow, the one that is to be taken first: without a rate, then by rate, then in order."""
+        lane = lanes[0]
+        if len(lanes) == 1 and lane.taken.bit_count() == 1:
+            return ((lane.taken.bit_length() - 1, lane.facts),)
+        return self._sorted(lanes)
+
+    def _sorted(self, lanes: list[Lane]) -> Iterator[tuple[int, Facts]]:
+        """The same where there are several."""
         if len(lanes) == 1:
             facts, taken = lanes[0].facts, lanes[0].taken
             rated = taken & self._rated if self._rated else 0

@@ -7,8 +7,9 @@ answer may come without an await, because a warm Check needs none.
 """
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from extauthz.model import value
 
 __all__ = ["CHECK_METHOD", "CHECK_SERVICE", "Call", "Handler", "time_left"]
 
@@ -19,7 +20,7 @@ _FOREVER = 1e9
 """Seconds. Without a deadline some grpc versions give 9.2e18 instead of None; no proxy waits thirty years."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """What a transport knows of one call."""
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from extauthz.model import Allow, Charge, Reason, ShadowVerdict
+from extauthz.model import Allow, Charge, ShadowVerdict
+from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.loaded import LoadedCounter
 
 __all__ = ["CONTENT_TYPE", "CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState"]
@@ -25,9 +26,6 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """What ``Metrics.render`` gives."""
 
 LoadOutcome = Literal["success", "failure"]
-
-_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-"""Seconds. A warm Check takes a fraction of a millisecond; one that waits for keys is cut off at its deadline."""
 
 _log = structlog.get_logger(__name__)
 
@@ -113,16 +111,10 @@ class Metrics:
         # A second series for each counter that says when it began is something only OpenMetrics readers use.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
-        checks = Counter("extauthz_check", "Checks answered.", ("result", "reason"), registry=registry)
-        seconds = Histogram(
-            "extauthz_check_duration_seconds",
-            "Time from a Check's arrival to its answer.",
-            ("result",),
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._checks = {reason.word: checks.labels(_result(reason), reason.word) for reason in Reason}
-        self._seconds = {reason.word: seconds.labels(_result(reason)) for reason in Reason}
+        self._answered = AnsweredChecks()
+        registry.register(self._answered)
+        self.checked = self._answered.count
+        """A Check was answered, for this reason, in this many seconds."""
         self._abandoned = Counter(
             "extauthz_check_abandoned", "Checks whose caller went away before the answer.", registry=registry
         )
@@ -153,12 +145,6 @@ class Metrics:
         self.inflight = 0
         """Checks that have come in and are not answered. Written by the thread that answers them."""
         Gauge("extauthz_inflight", "Checks being decided.", registry=registry).set_function(lambda: self.inflight)
-
-    def checked(self, reason: Reason, seconds: float) -> None:
-        """A Check was answered."""
-        word = reason.word
-        self._checks[word].inc()
-        self._seconds[word].observe(seconds)
 
     def abandoned(self) -> None:
         """The caller of a Check went away before the answer."""
@@ -273,7 +259,3 @@ class _Limiter:
             "New callers who were denied because no count could be forgotten.",
             counts.refused,
         )
-
-
-def _result(reason: Reason) -> str:
-    return "allow" if reason is Reason.ALLOWED else "deny"

@@ -71,13 +71,18 @@ class Telemetry:
 
     def finish(self, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
         """The Check was answered with this decision; ``seconds`` is what that took."""
-        self.metrics.inflight -= 1
-        self._guarded("metrics", self.metrics.checked, decision.verdict.reason, seconds)
-        charge = decision.charge or (decision.verdict.charge if isinstance(decision.verdict, Allow) else None)
-        if charge is not None:
-            self._guarded("metrics", self.metrics.limited, charge, limit_outcome(decision))
-        if decision.shadows:
-            self._guarded("metrics", self.metrics.shadowed, decision.shadows)
+        metrics = self.metrics
+        metrics.inflight -= 1
+        verdict = decision.verdict
+        try:
+            metrics.checked(verdict.reason, seconds)
+            charge = decision.charge or (verdict.charge if isinstance(verdict, Allow) else None)
+            if charge is not None:
+                metrics.limited(charge, limit_outcome(decision))
+            if decision.shadows:
+                metrics.shadowed(decision.shadows)
+        except Exception:  # noqa: BLE001 - the decision stands whatever happens here
+            self._told("metrics")
         if span is not None and self._tracer is not None:
             self._guarded("span", self._tracer.finish, span, decision, sent, seconds)
         if self._sink is not None:
@@ -107,10 +112,14 @@ class Telemetry:
         try:
             return act(*arguments)
         except Exception:  # noqa: BLE001 - of whatever kind, it is told below and goes no further
-            held_back = self._repeats.due()
-            if held_back is not None:
-                _log.exception("telemetry failed, the decision stands", part=part, earlier_faults=held_back)
+            self._told(part)
             return None
+
+    def _told(self, part: str) -> None:
+        """Log the exception that is being handled, unless the last one was a moment ago."""
+        held_back = self._repeats.due()
+        if held_back is not None:
+            _log.exception("telemetry failed, the decision stands", part=part, earlier_faults=held_back)
 
 
 def limit_outcome(decision: Decision) -> str:

@@ -70,13 +70,14 @@ def _context(check: CheckRequest) -> AttributeContext:
     attributes = check.attributes
     request = attributes.request
     http, fault = _http(request.http) if request.HasField("http") else (None, "")
+    extensions = attributes.context_extensions
     return AttributeContext(
         source=_peer(attributes.source),
         destination=_peer(attributes.destination),
         time=request.time.seconds + request.time.nanos / 1e9,
         http=http,
         sni=attributes.tls_session.sni,
-        context=dict(attributes.context_extensions),
+        context=dict(extensions) if extensions else EMPTY,
         fault=fault,
     )
 
@@ -94,13 +95,23 @@ def _peer(peer: AttributeContextMessage.Peer) -> Peer:
 def _http(http: AttributeContextMessage.HttpRequest) -> tuple[HttpAttributes, str]:
     """The HTTP part, and what can be read in two ways about its headers."""
     fault = ""
-    headers = _headers(http.headers.items()) if http.headers else EMPTY
+    headers = _map_headers(http.headers)
     if http.HasField("header_map"):
         raw = _headers((entry.key, _raw_value(entry)) for entry in http.header_map.headers)
         if headers and _joined(headers) != _joined(raw):
             fault = "headers and header_map are both there and differ"
         headers = raw or headers
     return HttpAttributes(http.id, http.method, http.path, http.host, http.scheme, http.protocol, headers), fault
+
+
+def _map_headers(entries: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """Values by lower-case name of the headers that came as a map, in which Envoy repeats no name."""
+    if not entries:
+        return EMPTY
+    text = "".join(entries)
+    if text.isascii() and text == text.lower():
+        return {name: (entries[name],) for name in entries}  # items() of this map is slow
+    return _headers((name, entries[name]) for name in entries)
 
 
 def _headers(entries: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:

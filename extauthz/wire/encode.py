@@ -1,7 +1,7 @@
 """``Decision`` -> CheckResponse bytes.
 
 Envoy allows a request whose response has status 0, *or no status, or no bytes at all*. So there are exactly two ways to
-make a response here: ``_allow``, which takes an ``Allow``, and ``_deny``, which takes a ``Deny``; both set ``status.code``
+make a response here: ``allowed``, which takes an ``Allow``, and ``_deny``, which takes a ``Deny``; both set the status
 and the matching half of the oneof, and nothing else in the server builds a CheckResponse (invariant I1).
 
 Headers leave with an explicit ``OVERWRITE_IF_EXISTS_OR_ADD``: Envoy 1.40 overwrites whatever the action says, later ones
@@ -10,23 +10,17 @@ expressions evaluated; they are checked once more, because Envoy would pass on a
 """
 
 import json
-import re
 from http import HTTPStatus
 
 from extauthz._pb.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckResponse
-from extauthz.canonical import emittable
 from extauthz.model import Allow, Decision, Deny, Reason
+from extauthz.wire.allowed import MAX_SUBJECT, allowed
 from extauthz.wire.rate_limits import rate_limit_headers
 
 __all__ = ["INTERNAL_ERROR_ANSWER", "Encoder"]
 
 _OVERWRITE = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
-_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
-_MAX_HEADERS = 64
-_MAX_HEADER_BYTES = 48 * 1024
-"""Envoy refuses requests of more than 100 headers or 60 KiB; what the client sent counts as well."""
-_MAX_SUBJECT = 256
 _BASIC = 'Basic realm="extauthz", charset="UTF-8", '
 _RETRY_AFTER = 1
 """Seconds, where a denial with 503 does not say."""
@@ -55,14 +49,9 @@ class Encoder:
         """
         verdict = decision.verdict
         if isinstance(verdict, Allow):
-            fault = _header_fault(verdict)
-            if fault:
-                raise ValueError(fault)
-            response = _allow(decision, verdict)
             if self._rate_limits and verdict.charge is not None and not verdict.charge.shadow:
-                told = rate_limit_headers(verdict.charge, decision.permit)
-                response.ok_response.response_headers_to_add.extend(_overwrite(name, value) for name, value in told)
-            return response.SerializeToString()
+                return allowed(decision, verdict, rate_limit_headers(verdict.charge, decision.permit))
+            return allowed(decision, verdict)
         return self._deny(decision, verdict).SerializeToString()
 
     def _deny(self, decision: Decision, deny: Deny) -> CheckResponse:
@@ -107,50 +96,17 @@ class Encoder:
         return f"{text} (decision {decision.id})"
 
 
-def _allow(decision: Decision, allow: Allow) -> CheckResponse:
-    response = CheckResponse()
-    response.status.code = 0
-    ok = response.ok_response
-    # An empty message, too, selects its member of the oneof.
-    ok.SetInParent()
-    ok.headers.extend(_overwrite(name, value) for name, value in allow.set_headers)
-    ok.headers_to_remove.extend(allow.remove_headers)
-    if decision.spent_parameter:
-        ok.query_parameters_to_remove.append(decision.spent_parameter)
-    _tell(response, decision, allow)
-    return response
-
-
 def _overwrite(name: str, value: str) -> HeaderValueOption:
     return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=_OVERWRITE)
 
 
-def _header_fault(allow: Allow) -> str:
-    """Why the headers of an allow must not leave this server; empty if they may."""
-    size = 0
-    names = set(allow.remove_headers)
-    for name, value in allow.set_headers:
-        if name in names:
-            return f"header {name} is set twice, or set and removed"
-        names.add(name)
-        size += len(name) + len(value)
-        if not _VALUE.match(value):
-            return f"the value of header {name} has a character that does not belong there"
-    if len(allow.set_headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
-        return "the policies set more headers than Envoy takes"
-    for name in names:
-        if not emittable(name):
-            return f"header {name} must not be set or removed"
-    return ""
-
-
-def _tell(response: CheckResponse, decision: Decision, verdict: Allow | Deny) -> None:
+def _tell(response: CheckResponse, decision: Decision, verdict: Deny) -> None:
     """Say in dynamic metadata why, for Envoy's access log. Nothing secret: access logs print it."""
     facts = {
         "reason": verdict.reason.word,
         "policy": verdict.policy,
         "rule": verdict.rule,
-        "subject": decision.identity.subject[:_MAX_SUBJECT] if decision.identity else "",
+        "subject": decision.identity.subject[:MAX_SUBJECT] if decision.identity else "",
         "decision_id": decision.id,
     }
     fields = response.dynamic_metadata.fields

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 from extauthz.errors import ConfigError
 from extauthz.model import AttributeContext, Decision, Deny, Reason
 from extauthz.telemetry import DecisionSettings, Metrics, Telemetry, TraceSettings, open_telemetry
-from extauthz.telemetry.metrics import Metrics as RealMetrics
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "611ec7590ab59ae3"
 SAMPLED = [("traceparent", f"00-{TRACE}-{SPAN}-01")]
@@ -142,10 +141,10 @@ def test_nothing_raises(
     assert len(logs) == 1
     assert (logs[0]["event"], logs[0]["part"]) == ("telemetry failed, the decision stands", "span")
 
-    def fail(self: RealMetrics, reason: Reason, seconds: float) -> None:
+    def fail(reason: Reason, seconds: float) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(RealMetrics, "checked", fail)
+    monkeypatch.setattr(metrics, "checked", fail)
     lines = Lines()
     Telemetry(metrics, sink=lines, now=time.time).finish(None, Decision("d", Deny(Reason.NO_RULE), 1), None, 0.0)
     assert lines.lines[0]["reason"] == "no-rule"
