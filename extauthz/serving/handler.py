@@ -6,6 +6,10 @@ and a proxy that fails open would let the request through (invariants I2 and I9)
 
 The deadline is the smaller of our own and what Envoy has left, less a margin for the way back. What is decided too late
 is denied too, since the time that the rules were judged at may be long past.
+
+Under more load than can be answered, Checks wait in the transport until little of their deadline is left. One whose turn
+comes too late is not decided: it gets a denial that was as good as written before (``overloaded``), which costs a fraction
+of a decision, so that nearly all of the capacity is left for those that are still in time.
 """
 
 import asyncio
@@ -73,6 +77,10 @@ class CheckHandler:
         budget = self._deadline if remaining is None else min(self._deadline, remaining - _MARGIN)
         span = self._observer.begin(call.metadata)
         sent: AttributeContext | None = None
+        if budget <= 0:
+            # Whatever is decided would come too late: so it costs as little as it can, for the sake of those in time.
+            decision = self._check.refuse(Reason.OVERLOADED, "no time was left when its turn came", None)
+            return self._answer(decision, None, span, started, budget)
         try:
             sent = decode(message)
             decided = self._check.decide(sent)

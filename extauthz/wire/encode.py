@@ -10,11 +10,14 @@ expressions evaluated; they are checked once more, because Envoy would pass on a
 """
 
 import json
+import secrets
+from functools import lru_cache
 from http import HTTPStatus
+from typing import NamedTuple
 
 from extauthz._pb.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckResponse
-from extauthz.model import Allow, Decision, Deny, Reason
+from extauthz.model import Allow, Decision, Deny, Identity, Reason
 from extauthz.wire.allowed import MAX_SUBJECT, allowed
 from extauthz.wire.rate_limits import rate_limit_headers
 
@@ -24,6 +27,20 @@ _OVERWRITE = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _BASIC = 'Basic realm="extauthz", charset="UTF-8", '
 _RETRY_AFTER = 1
 """Seconds, where a denial with 503 does not say."""
+_REMEMBERED = 4096
+_ANY_ID = secrets.token_hex(12)
+"""Stands for the decision's id in a denial that is kept, as long as a real one, and in nobody's words."""
+
+
+class _Denial(NamedTuple):
+    """What the answer to a denial depends on, besides the decision's id."""
+
+    reason: Reason
+    policy: str
+    rule: str
+    retry_after: int | None
+    subject: str | None
+    grpc: bool
 
 
 class Encoder:
@@ -39,6 +56,7 @@ class Encoder:
         self._reasons = reasons
         self._rate_limits = rate_limits
         self._challenge = _BASIC if basic else ""
+        self._remembered = lru_cache(_REMEMBERED)(self._denial)
 
     def encode(self, decision: Decision) -> bytes:
         """The serialised ``envoy.service.auth.v3.CheckResponse`` of a decision.
@@ -52,7 +70,17 @@ class Encoder:
             if self._rate_limits and verdict.charge is not None and not verdict.charge.shadow:
                 return allowed(decision, verdict, rate_limit_headers(verdict.charge, decision.permit))
             return allowed(decision, verdict)
-        return self._deny(decision, verdict).SerializeToString()
+        if decision.charge is not None or len(decision.id) != len(_ANY_ID):
+            return self._deny(decision, verdict).SerializeToString()
+        subject = decision.identity.subject if decision.identity is not None else None
+        kind = _Denial(verdict.reason, verdict.policy, verdict.rule, verdict.retry_after, subject, decision.grpc)
+        return self._remembered(kind).replace(_ANY_ID.encode(), decision.id.encode())
+
+    def _denial(self, kind: "_Denial") -> bytes:
+        """The answer to all decisions of a kind, with ``_ANY_ID`` in place of theirs."""
+        deny = Deny(kind.reason, "", kind.policy, kind.rule, retry_after=kind.retry_after)
+        who = None if kind.subject is None else Identity(kind.subject, "", "", frozenset())
+        return self._deny(Decision(_ANY_ID, deny, 0, identity=who, grpc=kind.grpc), deny).SerializeToString()
 
     def _deny(self, decision: Decision, deny: Deny) -> CheckResponse:
         reason = deny.reason

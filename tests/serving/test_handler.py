@@ -79,9 +79,23 @@ def test_an_allow_that_comes_too_late_is_a_denial() -> None:
 
 def test_envoys_deadline_counts_if_it_is_nearer() -> None:
     """An answer needs a moment for its way back; without that moment there is none."""
-    response = Journey(policies(ALLOW_ALL)).answer(check_request(), time_remaining=0.001)
+    ticks = iter([0.0, 0.1, 0.1])
+    response = Journey(policies(ALLOW_ALL), clock=lambda: next(ticks)).answer(check_request(), time_remaining=0.1)
     assert reason_of(response) == "deadline-exceeded"
     assert Journey(policies(ALLOW_ALL)).answer(check_request(), time_remaining=0.1).status.code == 0
+
+
+@pytest.mark.parametrize("left", [0.004, 0.0, -1.0])
+def test_a_check_whose_turn_comes_too_late_is_not_decided(left: float) -> None:
+    """What it would cost is left for those that are in time; the caller is told to come again."""
+    authenticator = Always()
+    response = Journey(policies(ALLOW_ALL), authenticator).answer(check_request(), time_remaining=left)
+    assert_denies(response)
+    assert reason_of(response) == "overloaded"
+    assert response.denied_response.status.code == 503
+    told = {option.header.key: option.header.value for option in response.denied_response.headers}
+    assert told["retry-after"] == "1"
+    assert authenticator.asked == []
 
 
 def test_our_own_deadline_counts_where_envoy_has_none() -> None:

@@ -38,6 +38,25 @@ def test_every_denial_is_a_denial(reason: Reason, *, grpc: bool) -> None:
     assert "location" not in headers(response)
 
 
+def test_denials_that_are_alike_have_their_own_ids() -> None:
+    """Their bytes are kept, but for the id; ids of another length are written anew."""
+    ids = ("0123456789abcdef01234567", "76543210fedcba9876543210", "short", "")
+    encoder = Encoder()
+    for number in (*ids, *ids):
+        response = CheckResponse.FromString(encoder.encode(Decision(number, Deny(Reason.NO_RULE, "", "p", "r"), 7)))
+        assert response.dynamic_metadata.fields["decision_id"].string_value == number
+        assert json.loads(response.denied_response.body)["decision_id"] == number
+
+
+def test_denials_of_different_callers_are_told_apart() -> None:
+    """What is kept of one says nothing of another."""
+    encoder = Encoder()
+    for subject in ("alice", "bob", "alice"):
+        who = Identity(subject, "https://i/", "p", frozenset())
+        bytes_ = encoder.encode(Decision("0" * 24, Deny(Reason.ROLE_MISSING, "", "p", "r"), 7, identity=who))
+        assert CheckResponse.FromString(bytes_).dynamic_metadata.fields["subject"].string_value == subject
+
+
 def test_an_allow_is_an_allow() -> None:
     """Status 0 with an ok_response that is there even if it is empty."""
     response = answer(Allow("orders", "read"))
