@@ -15,10 +15,11 @@ credentials alive until a slow disk has caught up.
 import json
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from extauthz.capture import CaptureWriter
 from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Request, ShadowVerdict
-from extauthz.telemetry.redaction import mask
+from extauthz.telemetry.redaction import harmless, mask
 
 __all__ = ["decision_line"]
 
@@ -52,7 +53,7 @@ def decision_line(
     """
     verdict = decision.verdict
     record: dict[str, object] = {
-        "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "time": f"{_second(int(now))}.{int(now % 1 * 1000):03}Z",
         "id": decision.id,
         "decision": "allow" if isinstance(verdict, Allow) else "deny",
         "reason": verdict.reason.word,
@@ -78,6 +79,11 @@ def decision_line(
         if capture is None:
             record["capture_omitted"] = True
     return _line(record, capture)
+
+
+@lru_cache(maxsize=2)
+def _second(now: int) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat()[:-6]
 
 
 def _line(record: dict[str, object], capture: str | None) -> bytes:
@@ -120,12 +126,17 @@ def _add_identity(record: dict[str, object], identity: Identity) -> None:
 def _add_request(record: dict[str, object], request: Request) -> None:
     """What the judged, canonical request says."""
     if request.http:
-        record["method"] = _text(request.method, _METHOD_LIMIT)
-        record["host"] = _text(request.host)
-        if request.path:
-            record["path"] = _text(request.path, _PATH_LIMIT)
-        if request.id:
-            record["request_id"] = _text(request.id)
+        method, host, path, request_id = request.method, request.host, request.path, request.id
+        together = f"{method}\n{host}\n{path}\n{request_id}"
+        # Nearly all are short, plain and harmless, which is asked once for all of them.
+        if len(together) > _LIMIT or len(method) > _METHOD_LIMIT or not (together.isascii() and harmless(together)):
+            method, host = _text(method, _METHOD_LIMIT), _text(host)
+            path, request_id = _text(path, _PATH_LIMIT), _text(request_id)
+        record["method"], record["host"] = method, host
+        if path:
+            record["path"] = path
+        if request_id:
+            record["request_id"] = request_id
     if request.source.address:
         record["source"] = request.source.address[:_LIMIT]
     if request.source.principal:
