@@ -8,12 +8,13 @@ a client makes up, and the memory for them is bounded all the same.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from extauthz.model import Allow, Deny, Identity
 from extauthz.policy.policy import Policy
 from extauthz.policy.response import ResponseHeader
 
-__all__ = ["Acceptance", "Selection"]
+__all__ = ["Acceptance", "Headers", "Selection"]
 
 _NO_NAMES = frozenset[str]()
 
@@ -26,12 +27,21 @@ class Acceptance:
     """The rules that count for the token's identity, or for a caller without one."""
     peer: int
     """The rules that count for the peer's identity instead."""
-    headers: tuple[tuple[ResponseHeader, bool], ...]
-    """The headers of an allow of the token's identity, each with whether the peer is the caller that it tells of."""
-    peer_headers: tuple[tuple[ResponseHeader, bool], ...]
-    """The same for an allow of the peer's."""
+    headers: "Headers"
+    """The headers of an allow of the token's identity."""
+    peer_headers: "Headers"
+    """Those of an allow of the peer's."""
     policies: tuple[Policy, ...]
     """The policies that take one of the callers."""
+
+
+class Headers(NamedTuple):
+    """What an allow does to the headers of the request."""
+
+    told: tuple[tuple[ResponseHeader, bool], ...]
+    """Those that have a value, perhaps, each with whether the peer is the caller that it tells of."""
+    others: tuple[str, ...]
+    """The names that are removed whatever has a value."""
 
 
 class Selection:
@@ -130,15 +140,16 @@ class Selection:
                 taking.append(policy)
         tokens = [(header, False) for policy in by_token for header in policy.headers]
         peers = [(header, True) for policy in by_peer for header in policy.headers]
-        return Acceptance(token, seen, _first(tokens + peers), _first(peers + tokens), tuple(taking))
+        return Acceptance(token, seen, self._headers(tokens + peers), self._headers(peers + tokens), tuple(taking))
 
-
-def _first(headers: list[tuple[ResponseHeader, bool]]) -> tuple[tuple[ResponseHeader, bool], ...]:
-    """The first header of each name, sorted by name: where callers differ, the word of the allowed one counts."""
-    by_name: dict[str, tuple[ResponseHeader, bool]] = {}
-    for header, of_peer in headers:
-        by_name.setdefault(header.name, (header, of_peer))
-    return tuple(by_name[name] for name in sorted(by_name))
+    def _headers(self, headers: list[tuple[ResponseHeader, bool]]) -> Headers:
+        """The first header of each name, sorted by name: where callers differ, the word of the allowed one counts."""
+        by_name: dict[str, tuple[ResponseHeader, bool]] = {}
+        for header, of_peer in headers:
+            if header.name not in self.removed:
+                by_name.setdefault(header.name, (header, of_peer))
+        told = tuple(by_name[name] for name in sorted(by_name))
+        return Headers(told, tuple(name for name in self.removable if name not in by_name))
 
 
 def _names(policies: Sequence[Policy]) -> frozenset[str]:

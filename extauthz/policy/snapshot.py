@@ -28,9 +28,8 @@ from extauthz.policy.facts import Facts
 from extauthz.policy.masks import Lane, RuleMasks, bits
 from extauthz.policy.policy import Policy
 from extauthz.policy.refusals import Furthest, furthest, not_accepted, nothing_for_it, without_credentials
-from extauthz.policy.response import ResponseHeader
 from extauthz.policy.rule import Rule, Stage
-from extauthz.policy.selection import Selection
+from extauthz.policy.selection import Headers, Selection
 
 __all__ = ["Snapshot", "empty"]
 
@@ -228,19 +227,26 @@ class Snapshot:
 
     def _judge(self, selection: Selection, callers: Callers) -> Allow | Deny:
         """Ask the rules of the policies that accept a caller."""
-        acceptance = selection.acceptance(callers.facts.identity, callers.peer)
+        facts = callers.facts
+        acceptance = selection.acceptance(facts.identity, callers.peer)
         masks = self._rules
-        lanes = [masks.lane(callers.facts, acceptance.token)]
+        lane = masks.lane(facts, acceptance.token)
+        if not acceptance.peer and lane.taken.bit_count() == 1:
+            # Nearly always there is one rule to ask, and it allows.
+            rule = masks.rules[lane.taken.bit_length() - 1]
+            if rule.judge(facts) is Stage.MATCHED:
+                return self._allow(rule, acceptance.headers, callers, facts)
+        lanes = [lane]
         if acceptance.peer and callers.known is not None:
             lanes.append(masks.lane(callers.known, acceptance.peer))
         best = Furthest()
-        for number, facts in self._ranked(lanes):
+        for number, asking in self._ranked(lanes):
             rule = masks.rules[number]
-            stage = rule.judge(facts)
+            stage = rule.judge(asking)
             if stage is Stage.MATCHED:
-                headers = acceptance.headers if facts is callers.facts else acceptance.peer_headers
-                return self._allow(rule, headers, selection, callers, facts)
-            best.note(stage, number, facts)
+                headers = acceptance.headers if asking is facts else acceptance.peer_headers
+                return self._allow(rule, headers, callers, asking)
+            best.note(stage, number, asking)
         for lane in lanes:
             furthest(masks, lane, best)
         refusal = best.refusal(masks)
@@ -254,15 +260,8 @@ class Snapshot:
             return not_accepted(selection.policies)
         return nothing_for_it(acceptance.policies)
 
-    def _ranked(self, lanes: list[Lane]) -> Iterable[tuple[int, Facts]]:
+    def _ranked(self, lanes: list[Lane]) -> Iterator[tuple[int, Facts]]:
         """The rules that could allow, the one that is to be taken first: without a rate, then by rate, then in order."""
-        lane = lanes[0]
-        if len(lanes) == 1 and lane.taken.bit_count() == 1:
-            return ((lane.taken.bit_length() - 1, lane.facts),)
-        return self._sorted(lanes)
-
-    def _sorted(self, lanes: list[Lane]) -> Iterator[tuple[int, Facts]]:
-        """The same where there are several."""
         if len(lanes) == 1:
             facts, taken = lanes[0].facts, lanes[0].taken
             rated = taken & self._rated if self._rated else 0
@@ -280,25 +279,17 @@ class Snapshot:
         for number in sorted(of, key=lambda number: (self._ranks.get(number, float("-inf")), number)):
             yield number, of[number]
 
-    def _allow(
-        self,
-        rule: Rule,
-        headers: tuple[tuple[ResponseHeader, bool], ...],
-        selection: Selection,
-        callers: Callers,
-        facts: Facts,
-    ) -> Allow:
+    def _allow(self, rule: Rule, headers: Headers, callers: Callers, facts: Facts) -> Allow:
         """An allow in which each owned header is either set or removed (I5)."""
         kept = []
-        for header, of_peer in headers:
+        gone = headers.others
+        for header, of_peer in headers.told:
             seen = callers.known if of_peer else callers.facts
             value = header.value(facts if seen is None else seen)
-            if value is not None and header.name not in selection.removed:
+            if value is not None:
                 kept.append((header.name, value))
-        gone = selection.removable
-        if kept:
-            names = {name for name, _ in kept}
-            gone = tuple(name for name in gone if name not in names)
+            else:
+                gone = (*gone, header.name)
         charge = None if rule.meter is None else rule.meter.charge(facts)
         return Allow(rule.policy, rule.name, tuple(kept), gone, charge)
 

@@ -86,10 +86,15 @@ _REPLICAS: Final = "extauthz:{replicas}"
 _BEATS_BETWEEN_LOOKS: Final = 12
 
 _STORE_DOWN: Final = (
-    "READONLY", "OOM", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "BUSY", "NOREPLICAS",
-    "NOAUTH", "WRONGPASS", "NOPERM", "UNKILLABLE", "ERR max",
-)  # fmt: skip
-"""How errors begin that are not about one key."""
+    "BUSY ",
+    "MISCONF ",
+    "NOREPLICAS ",
+    "UNKILLABLE ",
+    "NOPROTO ",
+    "DENIED ",
+    "ERR max number of clients",
+)
+"""How errors begin that are not about one key, of those for which the library has no class."""
 
 
 class RedisCounters:
@@ -237,19 +242,26 @@ def _sha1(script: str) -> str:
 
 def _fault(error: Exception) -> CountersError:
     from redis.exceptions import (
-        AuthenticationError,
-        BusyLoadingError,
+        AuthenticationWrongNumberOfArgsError,
+        ClusterDownError,
         NoPermissionError,
         OutOfMemoryError,
         ReadOnlyError,
         ResponseError,
+        TryAgainError,
     )
-    from redis.exceptions import ConnectionError as Unconnected
 
-    whole = (AuthenticationError, BusyLoadingError, NoPermissionError, OutOfMemoryError, ReadOnlyError, Unconnected)
-    text = _said(error)
-    only_this = isinstance(error, ResponseError) and not isinstance(error, whole) and not text.startswith(_STORE_DOWN)
-    return CountersError(text, only_this=only_this)
+    # The library has cut the code from the text of these. What is no answer of the server at all is no ResponseError.
+    whole = (
+        AuthenticationWrongNumberOfArgsError,
+        ClusterDownError,
+        NoPermissionError,
+        OutOfMemoryError,
+        ReadOnlyError,
+        TryAgainError,
+    )
+    one = isinstance(error, ResponseError) and not isinstance(error, whole) and not str(error).startswith(_STORE_DOWN)
+    return CountersError(_said(error), only_this=one)
 
 
 def _said(error: Exception) -> str:
