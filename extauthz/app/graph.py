@@ -72,6 +72,8 @@ def build(config: Config) -> tuple[Server, Telemetry]:
     metrics.watch_providers(identity.states)
     metrics.watch_token_cache(identity.cache_counts)
     metrics.watch_limiter(counted.memory)
+    if counted.store is not None:
+        metrics.watch_store(counted.store)
     telemetry = open_telemetry(
         TraceSettings(config.telemetry.traces.exporter),
         DecisionSettings(
@@ -122,8 +124,11 @@ def build(config: Config) -> tuple[Server, Telemetry]:
         policies=policies,
         readiness=readiness,
         metrics=lambda: (metrics.render(), CONTENT_TYPE),
+        transport=config.listen.check.transport,
         options=GrpcOptions(
-            max_message_bytes=config.check.max_message_bytes, reflection=config.listen.check.reflection
+            max_message_bytes=config.check.max_message_bytes,
+            max_connection_age=config.listen.check.max_connection_age,
+            reflection=config.listen.check.reflection,
         ),
         tasks={
             "keys": identity.run,

@@ -12,7 +12,7 @@ from extauthz.config.addresses import place
 from extauthz.config.configuration import Config
 from extauthz.config.faults import Fault
 from extauthz.config.limits import limit_faults
-from extauthz.config.listeners import Listen, Listener
+from extauthz.config.listeners import CheckListener, Listen, Listener
 from extauthz.config.provider_checks import provider_faults, provider_set_faults
 
 __all__ = ["Readable", "all_faults", "part"]
@@ -51,6 +51,8 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
         yield from _listener_faults(name, listeners[name])
     if len(sound) == len(listeners):
         yield from _collisions(config.listen)
+    if "check" in sound:
+        yield from _transport_faults(config.listen.check)
     any_audience = "any-audience" in config.accept_risks or not readable.sound("acceptRisks")
     providers = list(zip(readable.indexes, config.providers, strict=True))
     for index, provider in providers:
@@ -84,6 +86,22 @@ def _listener_faults(name: str, listener: Listener) -> Iterator[Fault]:
             "without clientCaFile no client shows a certificate",
             f"set {setting}.tls.clientCaFile to the authority that signs your proxies' certificates",
         )
+
+
+def _transport_faults(listener: CheckListener) -> Iterator[Fault]:
+    """What the native transport, asked for by name, can't do."""
+    if listener.transport != "native":
+        return
+    lacking = {
+        "tls": listener.tls is not None,
+        "reflection": listener.reflection,
+        "maxConnectionAge": listener.max_connection_age is not None,
+    }
+    for key, asked in lacking.items():
+        if asked:
+            yield Fault(
+                ("listen", "check", "transport"), f"native can't do what {key} asks for", f"take auto, or remove {key}"
+            )
 
 
 def _collisions(listen: Listen) -> Iterator[Fault]:

@@ -6,11 +6,12 @@ case can't be told from the address, so there it must be asked for by name (``pl
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from extauthz.config.addresses import Address
+from extauthz.config.durations import Duration
 from extauthz.config.fields import FilePath, Section, SomeList, Text
 from extauthz.documents import FieldError
 
@@ -27,16 +28,6 @@ def _mode(mode: str) -> str:
         message = "would let every user of the machine connect"
         raise FieldError(message, 'give access by group: "0660"')
     return mode
-
-
-def _transport(transport: str) -> str:
-    if transport == "native":
-        message = "'native' is not available in this version of extauthz"
-        raise FieldError(message, "auto takes the best one that there is")
-    if transport not in ("auto", "grpcio"):
-        message = f"{transport!r} is not known here"
-        raise FieldError(message, "known are: auto, grpcio")
-    return transport
 
 
 class Tls(Section):
@@ -75,12 +66,12 @@ class CheckListener(Listener):
 
     address: Address = "127.0.0.1:9000"
     """`host:port`, `[IPv6]:port` or `unix:/path`; port 0 takes a free one."""
-    transport: Annotated[
-        str,
-        AfterValidator(_transport),
-        Field(json_schema_extra={"enum": ["auto", "grpcio"]}),
-    ] = "auto"
-    """Which gRPC server: auto | grpcio. auto takes the fastest that can do what is configured: in this version grpcio."""
+    transport: Literal["auto", "native", "grpcio"] = "auto"
+    """Which gRPC server. auto takes the fastest that can do what is configured: native, or grpcio for TLS, reflection,
+    `maxConnectionAge`, or where the extra `native` is not installed."""
+    max_connection_age: Annotated[float, Duration(1, 86_400)] | None = None
+    """How long a connection is kept, plus or minus a tenth, so that proxies spread over new replicas. Absent: grpcio
+    keeps it for ten minutes, native for as long as the proxy does."""
     reflection: bool = False
     """true: gRPC server reflection, for grpcurl and the like. Off because it tells strangers what is there."""
 

@@ -37,8 +37,9 @@ __all__ = ["GrpcOptions", "GrpcServer"]
 _log = structlog.get_logger()
 
 _HANDSHAKE_SECONDS = 10
-_PING_SECONDS = 60
-_PING_TIMEOUT_SECONDS = 20
+_CONNECTION_AGE_SECONDS = 600.0
+PING_SECONDS = 60
+PING_TIMEOUT_SECONDS = 20
 _REPORT_SECONDS = 60
 """How often at most the log says that clients are refused."""
 
@@ -53,8 +54,8 @@ class GrpcOptions:
     """A larger message, compressed or not, is refused by the transport with RESOURCE_EXHAUSTED."""
     max_metadata_bytes: int = 98_304
     """Of one call. Envoy takes 60 KiB of headers from a client by default."""
-    max_connection_age: float = 600.0
-    """Seconds, plus or minus a tenth, after which a connection gets GOAWAY."""
+    max_connection_age: float | None = None
+    """Seconds, plus or minus a tenth, after which a connection gets GOAWAY; None: ten minutes where that can be done."""
     max_connection_age_grace: float = 30.0
     """Seconds that the calls of such a connection have left."""
     min_ping_interval: float = 5.0
@@ -76,12 +77,12 @@ class GrpcOptions:
             # gRPC counts a stream until its last byte has left, so a client that keeps to the limit exactly goes over
             # it now and then. By default such a stream is reset, which Envoy takes for a failed check.
             ("grpc.http.overload_protection", 0),
-            ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age)),
+            ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age or _CONNECTION_AGE_SECONDS)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.max_connection_age_grace)),
             ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(self.min_ping_interval)),
             ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.keepalive_time_ms", _milliseconds(_PING_SECONDS)),
-            ("grpc.keepalive_timeout_ms", _milliseconds(_PING_TIMEOUT_SECONDS)),
+            ("grpc.keepalive_time_ms", _milliseconds(PING_SECONDS)),
+            ("grpc.keepalive_timeout_ms", _milliseconds(PING_TIMEOUT_SECONDS)),
             ("grpc.server_handshake_timeout_ms", _milliseconds(_HANDSHAKE_SECONDS)),
         ]
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from extauthz.serving.transport import CHECK_SERVICE
@@ -47,40 +48,64 @@ class Health:
 
     def service(self) -> grpc.GenericRpcHandler:
         """The service as gRPC registers it."""
-        request = _pb.HealthCheckRequest.FromString
-        encode = _Response.SerializeToString
-        methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(self.check, request, encode),
-            "List": grpc.unary_unary_rpc_method_handler(
-                self.list, _pb.HealthListRequest.FromString, _pb.HealthListResponse.SerializeToString
-            ),
-            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, request, encode),
+        methods: dict[str, Any] = {
+            "Check": grpc.unary_unary_rpc_method_handler(self.check),
+            "List": grpc.unary_unary_rpc_method_handler(self.list),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.watch),
         }
         return grpc.method_handlers_generic_handler(HEALTH_SERVICE, methods)
 
-    async def check(self, request: Any, context: Any) -> Any:
+    async def check(self, message: bytes, context: Any) -> bytes:
         """Answer one question; NOT_FOUND for a name that is not served here."""
-        if request.service not in _NAMES:
+        answer = self.answer(message)
+        if answer is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
-        return _Response(status=self._status)
+        return answer or b""
 
-    async def list(self, _request: Any, _context: Any) -> Any:
+    async def list(self, _message: bytes, _context: Any) -> bytes:
         """Name what is served here, with its health."""
-        return _pb.HealthListResponse(statuses={name: _Response(status=self._status) for name in _NAMES})
+        return self.listing()
 
-    async def watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:
-        """Tell the health now and after each change.
+    async def watch(self, message: bytes, _context: Any) -> AsyncIterator[bytes]:
+        """Tell the health now and after each change."""
+        async for told in self.changes(message):
+            yield told
+
+    def answer(self, message: bytes) -> bytes | None:
+        """The answer to a serialised HealthCheckRequest; None for a name that is not served here."""
+        if _asked(message) not in _NAMES:
+            return None
+        told: bytes = _Response(status=self._status).SerializeToString()
+        return told
+
+    def listing(self) -> bytes:
+        """What is served here, with its health, as a serialised HealthListResponse."""
+        statuses = {name: _Response(status=self._status) for name in _NAMES}
+        told: bytes = _pb.HealthListResponse(statuses=statuses).SerializeToString()
+        return told
+
+    async def changes(self, message: bytes) -> AsyncIterator[bytes]:
+        """The answers to a Watch: the health now and after each change, until the server closes.
 
         A name that is not served here is SERVICE_UNKNOWN, and the stream stays open, as health.proto asks.
         """
-        known = request.service in _NAMES
+        known = _asked(message) in _NAMES
         told = None
         while True:
             changed = self._changed
             status = self._status if known else _Response.SERVICE_UNKNOWN
             if status != told:
                 told = status
-                yield _Response(status=status)
+                yield _Response(status=status).SerializeToString()
             if self._closed:
                 return
             await changed.wait()
+
+
+def _asked(message: bytes) -> str | None:
+    """The name in a serialised HealthCheckRequest; None if it is none."""
+    try:
+        name: str = _pb.HealthCheckRequest.FromString(message).service
+    except DecodeError:
+        return None
+    return name

@@ -25,12 +25,13 @@ from extauthz.serving.admin import AdminServer, Metrics, admin_app
 from extauthz.serving.background import keep_running
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.faults import describe
-from extauthz.serving.grpc_server import GrpcOptions, GrpcServer
+from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.health import Health
 from extauthz.serving.listener import Address, Listener, check_listener
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
 from extauthz.serving.transport import Handler
+from extauthz.serving.transports import CheckServer, Transport, check_server, chosen
 from extauthz.serving.watching import watch
 
 __all__ = ["Server", "ServerParts", "serve"]
@@ -55,6 +56,7 @@ class ServerParts:
     policies: PolicyReloader[Any]
     readiness: Readiness
     metrics: Metrics
+    transport: Transport = "auto"
     options: GrpcOptions = field(default_factory=GrpcOptions)
     tasks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     """What else runs as long as the server does, by name; each is started again if it ends."""
@@ -73,7 +75,7 @@ class Server:
         """Nothing is read or opened yet."""
         self._parts = parts
         self._health = Health()
-        self._check: GrpcServer | None = None
+        self._check: CheckServer | None = None
         self._admin: AdminServer | None = None
         self._certificates: dict[str, Certificates] = {}
         self._background: asyncio.Task[None] | None = None
@@ -95,12 +97,14 @@ class Server:
         problems = [problem for name, one in listeners.items() if (problem := check_listener(name, one))]
         if problems:
             raise ServingError("\n".join(problems))
+        transport = chosen(parts.transport, parts.check, parts.options)
         await parts.policies.start()
         self._certificates = {name: Certificates(name, one.tls) for name, one in listeners.items() if one.tls}
         for name in self._certificates:
             parts.readiness.certificates_told(name, ok=True, text="in force")
         parts.readiness.on_change(lambda ready: self._health.set(serving=ready))
-        self._check = GrpcServer(
+        self._check = check_server(
+            transport,
             parts.check,
             parts.handler,
             parts.fallback,
@@ -121,8 +125,8 @@ class Server:
             raise
         self._background = asyncio.create_task(keep_running(self._tasks()), name="background")
         self._timer = asyncio.get_running_loop().call_later(parts.first_fetch, parts.readiness.stop_waiting)
-        _log.info("listening", check=str(self.check_address), admin=str(self.admin_address))
-        parts.readiness.listening(f"check {self.check_address}, admin {self.admin_address}")
+        _log.info("listening", check=str(self.check_address), transport=transport, admin=str(self.admin_address))
+        parts.readiness.listening(f"check {self.check_address} ({transport}), admin {self.admin_address}")
 
     def _tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         tasks = {**self._parts.tasks, "policies": self._parts.policies.run}

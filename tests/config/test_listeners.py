@@ -110,7 +110,10 @@ def test_plaintext_elsewhere(
         ("address: 'unix:/x', socketMode: '660 '", "is not a file mode"),
         ("address: 'unix:/x', socketMode: '0o660'", "is not a file mode"),
         ("address: 'unix:/x', socketMode: '0666'", "would let every user of the machine connect"),
-        ("transport: http", "'http' is not known here (known are: auto, grpcio)"),
+        (f"transport: native, {TLS}", "native can't do what tls asks for"),
+        ("transport: native, reflection: true", "native can't do what reflection asks for"),
+        ("transport: native, maxConnectionAge: 10m", "native can't do what maxConnectionAge asks for"),
+        ("transport: http", "must be 'auto', 'native' or 'grpcio'"),
     ],
 )
 def test_contradictions(problems: Callable[..., list[str]], listener: str, message: str) -> None:

@@ -118,7 +118,6 @@ def test_message_size(load: Callable[..., Any], problems: Callable[..., list[str
     [
         ("workers: 2", "more than one worker is not available in this version"),
         ("listen: {http: {}}", "listen.http is not available in this version"),
-        ("listen: {check: {transport: native}}", "'native' is not available in this version"),
     ],
 )
 def test_later_words(problems: Callable[..., list[str]], text: str, hint: str) -> None:

@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from extauthz.serving.certificates import Certificates
-from extauthz.serving.grpc_server import GrpcOptions, GrpcServer
+from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.health import Health
 from extauthz.serving.listener import Listener, TlsFiles, parse_address
 from extauthz.serving.transport import CHECK_METHOD
+from extauthz.serving.transports import check_server
 
 DENIED = b"denied by the fallback"
 
@@ -113,9 +114,15 @@ def tls_files(authority: Authority, tmp_path: Path) -> Callable[..., TlsFiles]:
     return write
 
 
+@pytest.fixture(params=["grpcio", "native"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Each of the two transports: what is asked of one is asked of the other."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def serve_check() -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Starts a GrpcServer around a handler and gives the target for a client."""
+async def serve_check(transport: Any) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Starts a server around a handler and gives the target for a client."""
     async with AsyncExitStack() as stack:
 
         async def begin(
@@ -128,7 +135,8 @@ async def serve_check() -> AsyncIterator[Callable[..., Awaitable[str]]]:
         ) -> str:
             files = certificates.files if certificates else None
             listener = Listener(parse_address(address), tls=files)
-            server = GrpcServer(
+            server = check_server(
+                transport,
                 listener,
                 handler,
                 DENIED,

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from extauthz.errors import ServingError
-from extauthz.serving.grpc_server import GrpcOptions, GrpcServer
+from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.health import Health
 from extauthz.serving.listener import Listener, parse_address
 from extauthz.serving.transport import CHECK_METHOD, Call, time_left
+from extauthz.serving.transports import check_server
 
 DENIED = b"denied by the fallback"
 Begin = Callable[..., Awaitable[str]]
@@ -129,10 +130,11 @@ async def test_a_broken_handler_denies(serve_check: Begin, connect: Connect, ask
     assert "eyJhbGciOi" not in str(logs)
 
 
-async def test_an_empty_fallback_is_refused() -> None:
+async def test_an_empty_fallback_is_refused(transport: Any) -> None:
     """A fallback of zero bytes would be an allow, so no server can be made with one."""
+    listener = Listener(parse_address("127.0.0.1:0"))
     with pytest.raises(ValueError, match="allow"):
-        GrpcServer(Listener(parse_address("127.0.0.1:0")), echo, b"", Health(), options=GrpcOptions())
+        check_server(transport, listener, echo, b"", Health(), options=GrpcOptions())
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
@@ -176,6 +178,7 @@ async def test_other_methods_are_not_there(serve_check: Begin, connect: Connect)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize("transport", ["grpcio"])
 async def test_reflection_is_there_if_asked_for(serve_check: Begin, connect: Connect) -> None:
     """With reflection on, a client can list the services and get the file of each."""
     from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -190,11 +193,12 @@ async def test_reflection_is_there_if_asked_for(serve_check: Begin, connect: Con
     assert all(len(answer.file_descriptor_response.file_descriptor_proto) for answer in answers[1:])
 
 
-async def test_a_port_is_never_shared() -> None:
+async def test_a_port_is_never_shared(transport: Any) -> None:
     """A second server on the same port fails, and the error names the setting."""
-    first = GrpcServer(Listener(parse_address("127.0.0.1:0")), echo, DENIED, Health(), options=GrpcOptions())
+    anywhere = Listener(parse_address("127.0.0.1:0"))
+    first = check_server(transport, anywhere, echo, DENIED, Health(), options=GrpcOptions())
     bound = first.bind("listen.check")
-    second = GrpcServer(Listener(bound), echo, DENIED, Health(), options=GrpcOptions())
+    second = check_server(transport, Listener(bound), echo, DENIED, Health(), options=GrpcOptions())
     with pytest.raises(ServingError, match=r"listen\.check\.address: .* is in use by another process"):
         second.bind("listen.check")
     await first.stop(0)

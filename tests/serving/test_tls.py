@@ -30,6 +30,12 @@ Files = Callable[..., TlsFiles]
 ENVOY = "spiffe://cluster.local/ns/mesh/sa/envoy"
 
 
+@pytest.fixture
+def transport() -> str:
+    """The one that has TLS."""
+    return "grpcio"
+
+
 def echo(message: bytes, call: Call) -> bytes:
     return b"ok"
 
