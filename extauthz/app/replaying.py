@@ -146,7 +146,12 @@ async def _replay_requests(
                 route = route_of("", "", "") if http is None else route_of(http.method, http.host, http.path)
                 before = outcome_of(await _decide(old, sent))
                 comparison.captured += 1
-                comparison.add(before, await _decide(new, sent), route, file.name)
+                after = await _decide(new, sent)
+                if told is not None and after.request is not None:
+                    selection = engines[1].snapshot.select(after.request)
+                    if selection and Given(told).overlooked(selection.providers, frozenset()):
+                        comparison.overlooked[told.provider] += 1
+                comparison.add(before, after, route, file.name)
             progress(comparison.records)
     finally:
         if keys is not None:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from extauthz.app.engine import engine
-from extauthz.app.values import vouch
+from extauthz.app.values import credential_places, vouch
 from extauthz.config import Config
 from extauthz.errors import PolicyError
+from extauthz.telemetry.redaction import is_sensitive, mask
 from extauthz.workbench.engine import Engine
 from extauthz.workbench.suites import Case, Coverage, Outcome, RuleReached, read_suites, run_case
 from extauthz.workbench.suites.finding import find_suites
+from extauthz.workbench.suites.hiding import without_credentials
 
 __all__ = ["Run", "run_suites"]
 
@@ -21,6 +23,7 @@ class Run:
 
     suites: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
+    """As they can be shown: without what may be a credential."""
     rules: list[RuleReached] = field(default_factory=list)
     """Every rule of all policies that were tested, with the cases that reach it; empty if nobody asked."""
     percent: int = 100
@@ -63,8 +66,9 @@ def run_suites(
     run = Run(len(suites))
     reached = {files: Coverage(made.snapshot) for files, made in engines.items()} if coverage else {}
     asked = ((suite.policies, case) for suite in suites for case in suite.cases if chosen(case))
+    shown = without_credentials(credential_places(config), mask=mask, sensitive=is_sensitive)
     for outcome in _outcomes(asked, engines, reached):
-        run.outcomes.append(outcome)
+        run.outcomes.append(shown(outcome))
         if stop_at_failure and not outcome.passed:
             break
     run.rules = _merged(reached)

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import structlog
+
 from extauthz.check.rates import DeniedLimit, limited
 from extauthz.check.request import RequestRules, canonical_request, speaks_grpc
 from extauthz.check.shadows import shadow_verdicts
@@ -32,6 +34,7 @@ from extauthz.policy import Selection, Snapshot
 __all__ = ["Authenticator", "Check", "Uncharged", "Unsettled", "Wait"]
 
 
+_log = structlog.get_logger(__name__)
 _FOUND: Final = (Identity, Deny)
 """What authentication ends with, besides nobody. Written out, ``Identity | Deny`` would be made anew for each request."""
 
@@ -85,6 +88,7 @@ class Check:
         self._limiter = limiter
         self._denied = denied
         self._new_id = new_id
+        self._shadow_fault: int | None = None
 
     @property
     def authenticator(self) -> Authenticator:
@@ -178,6 +182,9 @@ class Check:
         try:
             return shadow_verdicts(self._authenticator, snapshot, request, selection, found)
         except Exception:  # noqa: BLE001 - a fault in what never acts must not act
+            if self._shadow_fault != snapshot.generation:  # once for a set of policies: any request may bring it about
+                self._shadow_fault = snapshot.generation
+                _log.error("shadow verdicts failed, the decisions stand", generation=snapshot.generation, exc_info=True)
             return ()
 
 

@@ -19,11 +19,13 @@ from extauthz.cli.validate import validate
 from extauthz.cli.version import version
 from extauthz.errors import ExtAuthzError, ProblemsError
 
-__all__ = ["INTERRUPTED", "WRONG_USE", "main"]
+__all__ = ["INTERRUPTED", "READER_GONE", "WRONG_USE", "main"]
 
 WRONG_USE = 2
 INTERRUPTED = 130
 """What shells report of a program that SIGINT ended: 128 + 2."""
+READER_GONE = 141
+"""The same for SIGPIPE: 128 + 13."""
 
 _HELP = """Authenticates and authorises every request of an Envoy or Istio mesh, and says why.
 
@@ -82,9 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader, `head` for example, has what it wanted; what is left must not be complained about at exit.
+        # The reader, `head` for example, has what it wanted; what is left must not be complained about at exit. Nobody
+        # can say that all was fine, though: the answer may have been no.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return READER_GONE
     return code if isinstance(code, int) else 0
 
 

@@ -4,9 +4,11 @@ import json
 import os
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,9 +39,16 @@ def explain(
     ] = None,
     curl: Annotated[str | None, Parameter(help="The request as a curl command line. Nothing is sent.")] = None,
     check: Annotated[
-        str | None, Parameter(help="The request as a CheckRequest in a file, binary or JSON; - is standard input.")
+        str | None,
+        Parameter(
+            help="The request as a CheckRequest in a file, binary or JSON; - is standard input.",
+            allow_leading_hyphen=True,  # for -
+        ),
     ] = None,
-    log: Annotated[str | None, Parameter(help="A decision log to take the request from; needs --id.")] = None,
+    log: Annotated[
+        str | None,
+        Parameter(help="A decision log to take the request from; needs --id.", allow_leading_hyphen=True),
+    ] = None,
     id: Annotated[str | None, Parameter(help="The decision's id, or the request's.")] = None,  # noqa: A002 - the flag's name
     role: Annotated[list[str] | None, Parameter(negative="", help="A role that the caller has.")] = None,
     subject: Annotated[str, Parameter(help="Who the caller is.")] = "",
@@ -79,6 +88,8 @@ def explain(
     named = bool(role or subject or provider or claims)
     if (anonymous and named) or (log and (anonymous or named)):
         raise ExtAuthzError("say who asks in one way: --role and the like, or --anonymous, or as --log has it")
+    if not _is_address(source):
+        raise ExtAuthzError(f"--source {source!r} is no IP address: write --source 192.0.2.1")
     connection = Connection(source, principal, dict(_pairs(context or ())), sni)
     written = load_config(config, os.environ)
     # What providers have to say about themselves is part of the explanation; on a terminal it would only stand in its way.
@@ -136,14 +147,15 @@ def _recorded(config: "Config", file: str, wanted: str) -> "Question":
     try:
         with _lines(file) as lines:
             record = find_record(lines, wanted)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ExtAuthzError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}") from None
     return question_of_record(record, mesh)
 
 
 def _lines(file: str) -> "AbstractContextManager[Iterable[str]]":
     if file == "-":
-        return nullcontext(sys.stdin)
+        # As bytes: what is no text in it is another line than the one that is looked for, and no end of the command.
+        return nullcontext(line.decode("utf-8", "replace") for line in sys.stdin.buffer)
     if file.endswith(".gz"):
         import gzip
 
@@ -154,11 +166,19 @@ def _lines(file: str) -> "AbstractContextManager[Iterable[str]]":
 def _claims(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ExtAuthzError("""--claims is no JSON object: write --claims '{"tenant": "a"}'""")
     return value
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _pairs(written: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -184,6 +184,8 @@ def _notes(found: "Comparison") -> Iterator[str]:
     if found.approximate:
         because = ", ".join(f"{name} ({count:,})" for name, count in found.doubts.most_common(8))
         yield f"{found.approximate:,} approximate, as the policies ask for what their records do not have: {because}"
+    for provider, count in sorted(found.overlooked.items()):
+        yield f"{count:,} by callers of {provider}, which the policies don't ask for: they count as nobody"
     if found.over_rate:
         yield f"{found.over_rate:,} over their rate, compared as if they were within it"
     for why, count in sorted(found.skipped.items(), key=lambda item: item[0].value):

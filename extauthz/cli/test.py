@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["test"]
 
+_ALL = 100
+"""Percent."""
+
 _NO_SUITE = """\
 there is no test suite at {places}.
 A suite is a file such as policies/orders.test.yaml:
@@ -60,6 +63,8 @@ def test(
     Exit code 0 if all came as expected, 1 if a case failed or too few rules are reached, 2 if a suite or a policy can't
     be read.
     """
+    if min_coverage is not None and not 0 <= min_coverage <= _ALL:
+        raise ExtAuthzError("--min-coverage: a number from 0 to 100")
 
     def once() -> int:
         return _once(
@@ -107,7 +112,10 @@ def _once(
     if junit is not None:
         from extauthz.workbench.suites.reports import as_junit
 
-        Path(junit).write_text(as_junit(run.outcomes, run.seconds), "utf-8")
+        try:
+            Path(junit).write_text(as_junit(run.outcomes, run.seconds), "utf-8")
+        except OSError as error:
+            raise ExtAuthzError(f"{junit} can't be written: {error.strerror}") from None
     _tell(run, coverage=coverage, as_json=as_json)
     enough = not coverage or run.percent >= min_coverage
     if not enough and not as_json:

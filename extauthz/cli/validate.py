@@ -52,14 +52,15 @@ def validate(
         counts = {"policies": report.policies, "rules": report.rules, "providers": report.providers}
     except ProblemsError as error:
         problems = error.problems
+    code = 1 if problems or (strict and findings) else 0
     if output == "json":
-        print(json.dumps(_as_json(problems, findings, counts), indent=2))
+        print(json.dumps(_as_json(problems, findings, counts, ok=code == 0), indent=2))
     else:
         warnings = [Problem(found.where, f"warning[{found.code}]: {found.message}", found.mend) for found in findings]
         told = [*problem_lines(problems, sys.stdout), *problem_lines(warnings, sys.stdout)]
         for line in [*told, _summary(len(problems), len(findings), counts)]:
             print(line)
-    return 1 if problems or (strict and findings) else 0
+    return code
 
 
 def _summary(problems: int, warnings: int, counts: dict[str, int]) -> str:
@@ -73,10 +74,12 @@ def _summary(problems: int, warnings: int, counts: dict[str, int]) -> str:
     return f"{fine}: {text}" + ("" if counts.get("policies") else "; without a policy every request is denied")
 
 
-def _as_json(problems: Sequence[Problem], findings: "Sequence[Finding]", counts: dict[str, int]) -> dict[str, Any]:
+def _as_json(
+    problems: Sequence[Problem], findings: "Sequence[Finding]", counts: dict[str, int], *, ok: bool
+) -> dict[str, Any]:
     """The report for programs. The counts are missing if the configuration itself could not be read."""
     return {
-        "ok": not problems,
+        "ok": ok,
         "problems": [
             {
                 "file": problem.where.file,

@@ -68,5 +68,5 @@ def _read(path: str) -> PolicyText | Problem:
 
 def _unreadable(path: str, error: OSError) -> Problem:
     if isinstance(error, FileNotFoundError):
-        return Problem(Position(path), "there is no such file or folder", "create it, or change policies.files")
+        return Problem(Position(path), "there is no such file or folder", "create it, or name another one")
     return Problem(Position(path), f"can't be read: {error.strerror}", "see that the server's user may read it")

@@ -38,6 +38,14 @@ class Given:
         peer = self.connection
         return peer if peer is None or not peer.provider or peer.provider in names else None
 
+    def overlooked(self, providers: frozenset[str] | None, names: frozenset[str]) -> str:
+        """Why one who was given is nobody to policies that ask for these providers; empty if nobody is overlooked."""
+        for who, asked, takes in ((self.caller, providers, "callers"), (self.connection, names, "peers")):
+            if who is not None and who.provider and asked is not None and who.provider not in asked:
+                of = f"{takes} of {', '.join(sorted(asked))}" if asked else f"no {takes}"
+                return f"the policies take {of}; one of {who.provider} is nobody to them"
+        return ""
+
 
 class Unused:
     """Implements ``extauthz.limits.Limiter``: nothing of any rate was used, and nothing ever is."""

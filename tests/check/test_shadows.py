@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from extauthz.model import Deny, Reason
 from tests.journey import Always, Journey, caller, check_request, policies, reason_of
@@ -62,8 +63,13 @@ def test_a_fault_in_shadow_mode_costs_nothing(fault: Exception) -> None:
             return caller("user")
 
     journey = Journey(policies(USERS, PARTNERS), Breaks())
-    assert journey.answer(check_request()).status.code == 0
-    assert told(journey) == []
+    with capture_logs() as logs:
+        assert journey.answer(check_request()).status.code == 0
+        assert told(journey) == []
+        assert journey.answer(check_request()).status.code == 0
+    # Told, or nobody would know why there are no verdicts; once, as any request may bring it about.
+    faults = [(log["log_level"], log["event"]) for log in logs if "shadow" in log["event"]]
+    assert faults == [("error", "shadow verdicts failed, the decisions stand")]
 
 
 def test_a_request_that_is_refused_for_its_form_has_no_shadow() -> None:

@@ -1,6 +1,7 @@
 """``extauthz explain`` as somebody uses it who wants to know why."""
 
 import gzip
+import io
 import json
 import os
 import shutil
@@ -267,3 +268,50 @@ def test_whatever_envoy_sends_is_explained(here: Command, capture: Path) -> None
 def test_flags_may_come_first(here: Command) -> None:
     """A flag takes one value, and leaves the request alone."""
     assert here("-H", "x-tenant: a", "--role", "admin", "POST", URL).code == 0
+
+
+def test_a_method_alone_is_no_url(here: Command) -> None:
+    """The URL was forgotten; nobody means a host of that name."""
+    result = here("GET")
+    assert result.code == 2
+    assert result.err.startswith("extauthz: say which request: ")
+
+
+def test_an_address_that_is_none_is_refused(here: Command) -> None:
+    """It would quietly match no block."""
+    result = here("GET", URL, "--source", "zzz")
+    assert (result.code, result.err) == (2, "extauthz: --source 'zzz' is no IP address: write --source 192.0.2.1\n")
+
+
+def test_claims_that_are_nested_too_deeply_are_refused(here: Command) -> None:
+    """Python's reader gives up at some thousand levels."""
+    result = here("GET", URL, "--claims", '{"a":' + "[" * 50_000)
+    assert result.code == 2
+    assert "--claims is no JSON object" in result.err
+
+
+def test_a_hostile_line_of_a_log_is_passed_over(here: Command) -> None:
+    """Another record may be what is looked for."""
+    Path("deep.log").write_text('{"id": "x1", "a":' + "[" * 50_000 + "\n", "utf-8")
+    result = here("--log", "deep.log", "--id", "x1")
+    assert result.code == 2
+    assert "the log has no decision with the id 'x1'" in result.err
+
+
+def test_a_damaged_archive_is_told(here: Command) -> None:
+    """Its header is right, what is in it is not."""
+    packed = bytearray(gzip.compress(b'{"id": "x1"}\n' * 9999))
+    packed[20:60] = b"z" * 40
+    Path("bad.log.gz").write_bytes(packed)
+    result = here("--log", "bad.log.gz", "--id", "x1")
+    assert result.code == 2
+    assert result.err.startswith("extauthz: bad.log.gz can't be read: ")
+
+
+@pytest.mark.parametrize("words", [("--check", "-"), ("--log", "-", "--id", "x1")])
+def test_standard_input_can_be_named(here: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    """By -, which is no option; bytes that are no text are no crash."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="utf-8"))
+    result = here(*words)
+    assert result.code == 2
+    assert "can't be used" in result.err or "has no decision" in result.err

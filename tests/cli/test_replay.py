@@ -32,6 +32,11 @@ providers:
   jwt: {issuer: "https://login.example.com/", audiences: [orders], secretFile: secret}
 policies: {files: [old/]}
 """
+PARTNER = """\
+- name: partner
+  jwt: {issuer: "https://partner.example.com/", audiences: [orders], secretFile: secret}
+  roles: {mayGrant: [user]}
+"""
 POLICY = """
 apiVersion: security.example.com/v1
 kind: AuthPolicy
@@ -307,3 +312,31 @@ def test_every_place_of_a_provider_is_hidden_in_captures(run: Command) -> None:
     places = credential_places(load_config("more.yaml", {}))
     assert places.headers == frozenset({"x-corp", "x-api-key"})
     assert (places.cookies, places.parameters) == (frozenset({"corp"}), frozenset({"corp_key"}))
+
+
+def test_callers_whom_the_new_policies_do_not_ask_for_are_told(run: Command) -> None:
+    """They count as nobody, which no rule of the new policies explains."""
+    both = CONFIGURATION.replace("policies:", "  roles: {mayGrant: [user]}\n" + PARTNER + "policies:")
+    Path("extauthz.yaml").write_text(both)
+    Path("narrow/orders.yaml").write_text(POLICY.replace("rules:", "authentication: {providers: [partner]}\n  rules:"))
+    file = log(line(1), line(2))
+    result = run("replay", file, "--policies", "narrow")
+    assert (
+        "2 by callers of corporate, which the policies don't ask for: they count as nobody" in result.out.splitlines()
+    )
+    assert json.loads(run("replay", file, "--policies", "narrow", "--output", "json").out)["overlooked"] == {
+        "corporate": 2
+    }
+    assert "count as nobody" not in run("replay", file).out
+
+
+def test_a_named_caller_of_check_requests_whom_no_policy_asks_for_is_told(run: Command) -> None:
+    """As one of a log is."""
+    Path("extauthz.yaml").write_text(
+        CONFIGURATION.replace("policies:", "  roles: {mayGrant: [user]}\n" + PARTNER + "policies:")
+    )
+    Path("narrow/orders.yaml").write_text(POLICY.replace("rules:", "authentication: {providers: [partner]}\n  rules:"))
+    Path("one.binpb").write_bytes(check_request(path="/orders/1"))
+    words = ("replay", "one.binpb", "--role", "user", "--provider", "corporate", "--policies")
+    assert "1 by callers of corporate, which the policies don't ask for" in run(*words, "narrow").out
+    assert "count as nobody" not in run(*words, "wide").out

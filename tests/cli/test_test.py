@@ -165,3 +165,35 @@ def test_watching_runs_again_after_a_change_and_survives_a_mistake(project: Path
             assert process.stderr.read() == ""
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("place", ["missing/report.xml", "."])
+def test_a_report_that_cannot_be_written_is_told(run: Command, project: Path, place: str) -> None:
+    """In a sentence, as wrong use."""
+    result = run("test", "--junit", place)
+    assert result.code == 2
+    assert result.err.startswith(f"extauthz: {place} can't be written: ")
+
+
+@pytest.mark.parametrize("percent", ["-1", "101"])
+def test_a_coverage_that_nothing_can_reach_is_wrong_use(run: Command, project: Path, percent: str) -> None:
+    """A pipeline would fail for ever, or never."""
+    result = run("test", f"--min-coverage={percent}")
+    assert (result.code, result.err) == (2, "extauthz: --min-coverage: a number from 0 to 100\n")
+
+
+def test_no_report_shows_a_credential(run: Command, project: Path) -> None:
+    """Of headers, cookies, parameters and claims: reports are kept by CI, and read by many."""
+    case = (
+        "  - name: fails\n"
+        '    request: {path: "/o?access_token=sesame1&page=2", headers: {authorization: Bearer sesame2, cookie: sid=sesame3,'
+        " x-api-key: sesame4, x-partner-key: sesame5, x-tenant: blue}}\n"
+        "    caller: {provider: corporate, roles: [user], claims: {session_token: sesame6}}\n"
+        "    expect: {headers: {authorization: Bearer sesame7, x-api-key: sesame8}}\n"
+    )
+    Path("policies/orders.test.yaml").write_text(SUITE + case, "utf-8")
+    told = run("test", "--junit", "report.xml").out
+    told += run("test", "--output", "json").out + Path("report.xml").read_text("utf-8")
+    assert "sesame" not in told
+    assert "-H 'cookie: [redacted]'" in told
+    assert "-H 'x-tenant: blue'" in told

@@ -115,6 +115,7 @@ def test_warnings(run: Command, app: Any) -> None:
         "valid, with 1 warning: 1 policy, 2 rules, 0 providers",
     ]
     assert run("validate", "--strict").code == 1
+    assert json.loads(run("validate", "--strict", "--output", "json").out)["ok"] is False
     assert json.loads(run("validate", "--output", "json").out)["warnings"][0]["code"] == "unknown-role"
 
 

@@ -53,10 +53,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     texts, problems = read_policy_texts([str(tmp_path), str(tmp_path / "missing")])
     assert [text.text for text in texts] == ["é"]
     assert words(problems, tmp_path) == [
-        "dangling.yaml: there is no such file or folder (create it, or change policies.files)",
+        "dangling.yaml: there is no such file or folder (create it, or name another one)",
         "latin.yaml:2:7: is not UTF-8 text (save the file as UTF-8)",
         "pipe.yaml: is not a regular file (name a file or a folder)",
-        "missing: there is no such file or folder (create it, or change policies.files)",
+        "missing: there is no such file or folder (create it, or name another one)",
     ]
 
 

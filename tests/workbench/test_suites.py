@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -291,3 +292,29 @@ def test_credentials_that_are_refused_reach_no_rule(engine: Engine, tmp_path: Pa
     coverage.count(outcome)
     assert outcome.decision.verdict == Deny(Reason.TOKEN_EXPIRED, provider="corporate")
     assert coverage.percent == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        (
+            "{request: /orders/1, caller: guest, expect: allow}",
+            ["the policies take callers of corporate; one of partner is nobody to them"],
+        ),
+        (
+            "{request: /orders/1, peer: web, expect: allow}",
+            ["the policies take no peers; one of mesh is nobody to them"],
+        ),
+        ("{request: /orders/1, caller: alice, expect: deny}", []),
+        ("{request: /orders/1, expect: allow}", []),
+    ],
+)
+def test_a_caller_whom_no_policy_asks_for_is_told(tmp_path: Path, case: str, told: list[str]) -> None:
+    """A named caller who is quietly nobody would be looked for in the rules, where the reason is not."""
+    policy = POLICY.replace("spec:\n", "spec:\n  authentication: {providers: [corporate]}\n", 1)
+    engine = Engine(load([PolicyText("orders.yaml", policy)], SETTINGS, 1), RequestRules())
+    (made,) = cases(tmp_path, f"  - {case}\n")
+    if made.caller_name == "guest":
+        made = replace(made, caller=Identity("guest", "i", "partner", frozenset({"user"})))
+    lines = list(failure_lines(run_case(engine, made)))
+    assert [line.removeprefix("    caller    ") for line in lines if "nobody to them" in line] == told

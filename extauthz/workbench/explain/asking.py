@@ -94,8 +94,7 @@ class Told:
         if caller is None:
             return IdentitySeen((Step("caller", "there are no credentials", value="as was said"),), None)
         if found is None:
-            takes = ", ".join(sorted(providers or ()))
-            fault = f"the policies take callers of {takes}; one of {caller.provider} is nobody to them"
+            fault = Given(caller).overlooked(providers, frozenset())
             return IdentitySeen((Step("caller", asked, fault=fault),), None)
         if isinstance(found, Deny):
             fault = found.detail or found.reason.sentence
@@ -113,7 +112,7 @@ def request_of_words(
     Raises:
         ExtAuthzError: A word or a header is missing or can't be read.
     """
-    if len(words) not in (1, 2):
+    if len(words) not in (1, 2) or (len(words) == 1 and words[0].isalpha() and words[0].isupper()):
         raise ExtAuthzError("say which request: extauthz explain GET https://orders.example.com/orders")
     method = words[0] if len(words) > 1 else "GET"
     address = read_address(words[-1])

@@ -41,7 +41,7 @@ def find_record(lines: Iterable[str], wanted: str) -> Mapping[str, Any]:
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and wanted in (record.get("id"), record.get("request_id")):
             found = record

@@ -91,6 +91,8 @@ class Comparison:
         """Records with the whole request."""
         self.over_rate = 0
         """Records of requests over their rate, compared as if they were not."""
+        self.overlooked: Counter[str] = Counter()
+        """How many records have a caller whose provider no policy asks for, by provider: nobody, to these policies."""
         self.approximate = 0
         self.doubts: Counter[str] = Counter()
         """How many records are approximate because of what."""
@@ -171,6 +173,7 @@ class Comparison:
             **{kind.value: self.count(kind) for kind in Kind},
             "captured": self.captured,
             "overRate": self.over_rate,
+            "overlooked": dict(sorted(self.overlooked.items())),
             "approximate": {"records": self.approximate, "because": dict(sorted(self.doubts.items()))},
             "skipped": {why.value: self.skipped[why] for why in Skipped},
             "changes": [_change_as_json(change) for kind in Kind for change in self.changes(kind)],

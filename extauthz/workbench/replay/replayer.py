@@ -98,7 +98,16 @@ class Replayer:
         comparison = self._comparison
         comparison.captured += record.captured
         comparison.over_rate += record.over_rate
+        self._note_overlooked(record, decision)
         comparison.add(record.old, decision, route, record.id, self._unsure(record, decision))
+
+    def _note_overlooked(self, record: Record, decision: Decision) -> None:
+        """Count a caller to whom the policies are deaf; who was found was not overlooked, and needs no second look."""
+        if record.caller is None or decision.found is not None or decision.request is None:
+            return
+        selection = self._snapshot.select(decision.request)
+        if selection and self._recorded.given.overlooked(selection.providers, frozenset()):
+            self._comparison.overlooked[record.caller.provider] += 1
 
     def _unsure(self, record: Record, decision: Decision) -> set[str]:
         """What would have to be known for the answer to be certain."""

@@ -29,6 +29,8 @@ def failure_lines(outcome: Outcome) -> Iterator[str]:
     by = f" by {verdict.policy}/{verdict.rule}" if verdict.policy and verdict.rule else ""
     detail = f": {verdict.detail}" if isinstance(verdict, Deny) and verdict.detail else ""
     yield f"    answer    {told}{by}{detail}"
+    if outcome.overlooked:
+        yield f"    caller    {outcome.overlooked}"
     yield f"    explain   {explain_command(case)}"
 
 
@@ -98,6 +100,7 @@ def _case(outcome: Outcome) -> dict[str, Any]:
         "reason": verdict.reason.word,
         "policy": verdict.policy,
         "rule": verdict.rule,
+        "overlooked": outcome.overlooked,
         "mismatches": [
             {"what": mismatch.what, "expected": mismatch.expected, "got": mismatch.got}
             for mismatch in outcome.mismatches

@@ -8,7 +8,10 @@ from extauthz.workbench.engine import Engine
 from extauthz.workbench.given import Given
 from extauthz.workbench.suites.cases import Case
 
-__all__ = ["Mismatch", "Outcome", "run_case"]
+__all__ = ["HEADER", "Mismatch", "Outcome", "run_case"]
+
+HEADER = "header "
+"""How a mismatch of a header begins; its name follows, and values are quoted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Outcome:
     case: Case
     decision: Decision
     mismatches: tuple[Mismatch, ...]
+    overlooked: str = ""
+    """Why the caller or the peer that the case names was nobody to the policies; empty if that is not so."""
 
     @property
     def passed(self) -> bool:
@@ -36,8 +41,15 @@ class Outcome:
 
 def run_case(engine: Engine, case: Case) -> Outcome:
     """Ask the engine about a case."""
-    decision = engine.decide(case.sketch.attributes(), Given(case.caller, case.peer))
-    return Outcome(case, decision, tuple(_mismatches(case, decision)))
+    given = Given(case.caller, case.peer)
+    decision = engine.decide(case.sketch.attributes(), given)
+    mismatches = tuple(_mismatches(case, decision))
+    overlooked = ""
+    if mismatches and decision.request is not None:
+        selection = engine.snapshot.select(decision.request)
+        if selection:
+            overlooked = given.overlooked(selection.providers, selection.mesh_providers)
+    return Outcome(case, decision, mismatches, overlooked)
 
 
 def _mismatches(case: Case, decision: Decision) -> Iterator[Mismatch]:
@@ -79,6 +91,6 @@ def _headers(case: Case, verdict: Allow | Deny) -> Iterator[Mismatch]:
         found = values.get(name)
         if wanted is None:
             if name not in verdict.remove_headers:
-                yield Mismatch(f"header {name}", "removed", "left as it is" if found is None else repr(found))
+                yield Mismatch(f"{HEADER}{name}", "removed", "left as it is" if found is None else repr(found))
         elif found != wanted:
-            yield Mismatch(f"header {name}", repr(wanted), "not set" if found is None else repr(found))
+            yield Mismatch(f"{HEADER}{name}", repr(wanted), "not set" if found is None else repr(found))
