@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from extauthz.config import Config
 from extauthz.errors import ConfigError, Position, Problem
-from extauthz.limits import Limiter, LimiterCounts, MemoryLimiter, SharedLimiter
+from extauthz.limits import Limiter, LimiterCounts, MemoryLimiter, SharedCounts, SharedLimiter
 from extauthz.serving import Readiness
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class RateLimiter:
     memory: Callable[[], LimiterCounts]
     """How the part in this process's memory is doing."""
     shared: _Shared | None = None
+
+    @property
+    def store(self) -> Callable[[], SharedCounts] | None:
+        """How the shared store is doing; None: there is none."""
+        return None if self.shared is None else self.shared.limiter.counts
 
     def tasks(self, readiness: Readiness) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What must run beside it, by name."""

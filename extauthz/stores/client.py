@@ -99,6 +99,13 @@ def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
 
 
 def _encryption(settings: StoreSettings) -> dict[str, Any]:
+    import ssl
+
+    # The library reads them for each connection; what it could never read is told at start.
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    if settings.cert_file is not None:
+        # A key behind a password is refused: nobody is there to be asked for it.
+        context.load_cert_chain(settings.cert_file, settings.key_file, password="")
     return {
         "ssl_ca_certs": settings.ca_file,
         "ssl_certfile": settings.cert_file,

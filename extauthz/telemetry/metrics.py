@@ -20,7 +20,7 @@ from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.loaded import LoadedCounter
 
-__all__ = ["CONTENT_TYPE", "CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState"]
+__all__ = ["CONTENT_TYPE", "CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """What ``Metrics.render`` gives."""
@@ -102,6 +102,45 @@ class LimiterCounts(Protocol):
         ...
 
 
+class StoreCounts(Protocol):
+    """What the metrics show of a store that counts rates for all replicas."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it is asked now."""
+        ...
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas it knew of last; 0: it was never heard."""
+        ...
+
+    @property
+    def asked(self) -> int:
+        """Questions to it."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """Charges that had no answer in time."""
+        ...
+
+    @property
+    def leased(self) -> int:
+        """Charges that were answered from a lease."""
+        ...
+
+    @property
+    def local(self) -> int:
+        """Charges that were counted here, for want of it."""
+        ...
+
+    @property
+    def denied(self) -> int:
+        """Charges that were denied, for want of it."""
+        ...
+
+
 class Metrics:
     """All metrics of one process. Never in the client library's global registry, which other libraries write to."""
 
@@ -175,6 +214,10 @@ class Metrics:
     def watch_limiter(self, counts: Callable[[], LimiterCounts]) -> None:
         """Show how many callers are counted in memory, asked for whenever Prometheus asks us. To be called once."""
         self._registry.register(_Limiter(counts))
+
+    def watch_store(self, counts: Callable[[], StoreCounts]) -> None:
+        """Show the store that counts for all replicas, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(_Store(counts))
 
     def records_dropped(self, count: int) -> None:
         """Decision records were lost. May be called from any thread."""
@@ -259,3 +302,29 @@ class _Limiter:
             "New callers who were denied because no count could be forgotten.",
             counts.refused,
         )
+
+
+class _Store:
+    """Makes the series of the shared limiter out of its plain counts."""
+
+    def __init__(self, counts: Callable[[], StoreCounts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._counts()
+        yield GaugeMetricFamily(
+            "extauthz_store_available", "1 if the store that counts rates is asked now, else 0.", counts.available
+        )
+        yield GaugeMetricFamily(
+            "extauthz_store_replicas", "Replicas that the store knew of last, this one included.", counts.replicas
+        )
+        yield CounterMetricFamily("extauthz_store_asked", "Questions to the store.", counts.asked)
+        yield CounterMetricFamily(
+            "extauthz_store_failed", "Charges without an answer of the store in time.", counts.failed
+        )
+        without = CounterMetricFamily(
+            "extauthz_store_unasked", "Charges that were settled without an answer of the store.", labels=["outcome"]
+        )
+        for outcome, count in (("leased", counts.leased), ("local", counts.local), ("denied", counts.denied)):
+            without.add_metric([outcome], count)
+        yield without

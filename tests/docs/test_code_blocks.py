@@ -105,13 +105,14 @@ def test_reasons_and_metrics_of_the_docs_are_real() -> None:
     """Every metric that a page names is one that the server has."""
     from extauthz.identity import CacheLimits
     from extauthz.identity.token_cache import TokenCache
-    from extauthz.limits import MemoryLimiter
+    from extauthz.limits import MemoryLimiter, SharedCounts
     from extauthz.telemetry import Metrics
 
     metrics = Metrics()
     metrics.watch_providers(tuple)
     metrics.watch_token_cache(TokenCache(CacheLimits()).counts)
     metrics.watch_limiter(MemoryLimiter(clock=lambda: 0.0).counts)
+    metrics.watch_store(lambda: SharedCounts(True, 0.0, "", 0, 0, 0, 0, 0, 0))
     page = metrics.render().decode()
     for name in set(re.findall(r"`(extauthz_\w+)", (PROJECT / "docs" / "operations.md").read_text())):
         assert name in page, name

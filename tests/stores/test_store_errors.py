@@ -40,7 +40,7 @@ def busy(server: RedisServer) -> Iterator[None]:
     server.command("CONFIG", "SET", "busy-reply-threshold", "1")
     program = system_program("redis-cli")
     assert program is not None
-    command = [program, "-p", str(server.port), "EVAL", "while true do end", "0"]
+    command = [str(program), "-p", str(server.port), "EVAL", "while true do end", "0"]
     script = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 10
@@ -157,7 +157,7 @@ async def test_the_heartbeat_survives_a_store_that_is_not_there_yet(tmp_path: Pa
             server.start()
             if form == "cluster":
                 server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-            while not limiter.counts().available:  # noqa: ASYNC110
+            while not limiter.counts().available:
                 assert not background.done()
                 await asyncio.sleep(0.01)
         assert limiter.counts().replicas == 1

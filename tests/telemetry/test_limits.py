@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from extauthz.limits import MemoryLimiter
+from extauthz.limits import MemoryLimiter, SharedCounts
 from extauthz.model import Allow, Charge, Decision, Deny, Permit, Rate, Reason
 from extauthz.telemetry import Metrics, Telemetry
 
@@ -67,3 +67,18 @@ def test_the_limiter_shows_how_many_callers_it_counts(metrics: Metrics) -> None:
     assert "extauthz_limiter_keys 1.0" in page
     assert "extauthz_limiter_forgotten_total 0.0" in page
     assert "extauthz_limiter_refused_total 0.0" in page
+
+
+def test_a_shared_store_shows_whether_it_is_asked_and_what_became_of_charges(metrics: Metrics) -> None:
+    counts = SharedCounts(
+        available=False, since=0.0, error="", replicas=3, asked=70, failed=6, leased=50, local=4, denied=2
+    )
+    metrics.watch_store(lambda: counts)
+    page = metrics.render().decode().splitlines()
+    assert "extauthz_store_available 0.0" in page
+    assert "extauthz_store_replicas 3.0" in page
+    assert "extauthz_store_asked_total 70.0" in page
+    assert "extauthz_store_failed_total 6.0" in page
+    assert 'extauthz_store_unasked_total{outcome="leased"} 50.0' in page
+    assert 'extauthz_store_unasked_total{outcome="local"} 4.0' in page
+    assert 'extauthz_store_unasked_total{outcome="denied"} 2.0' in page
