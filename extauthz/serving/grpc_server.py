@@ -60,8 +60,9 @@ class GrpcOptions:
     """Seconds that the calls of such a connection have left."""
     min_ping_interval: float = 5.0
     """Seconds between the pings of a client that are not held against it; at most Envoy's keepalive interval."""
-    max_concurrent_streams: int = 1024
-    """Calls at a time on one connection."""
+    max_concurrent_streams: int = 64
+    """Calls at a time on one connection. A proxy with more opens another one or lets them wait; what waits there costs
+    nothing here, and is not sent any more once its time is over."""
     reflection: bool = False
     """Whether clients may ask what this server can do."""
 

@@ -34,8 +34,6 @@ __all__ = ["NativeServer"]
 
 _log = structlog.get_logger()
 
-_MAX_STREAMS = 128
-"""Calls at a time on one connection: each may hold as much as Rust takes of one message, which is more than we do."""
 _BATCH = 64
 """Calls that are answered before the event loop gets to its other work."""
 _CHECK, _HEALTH, _LIST, _WATCH = range(4)
@@ -105,7 +103,7 @@ class NativeServer:
                 keepalive_time_ms=PING_SECONDS * 1000,
                 keepalive_timeout_ms=PING_TIMEOUT_SECONDS * 1000,
                 keepalive_permit_without_calls=True,
-                max_concurrent_streams=min(options.max_concurrent_streams, _MAX_STREAMS),
+                max_concurrent_streams=options.max_concurrent_streams,
                 max_metadata_size=options.max_metadata_bytes,
             )
         except (OSError, ValueError):
