@@ -16,7 +16,13 @@ __all__ = ["convert"]
 
 
 def convert(
-    *files: Annotated[str, Parameter(help="Files or folders with Istio's objects; - for standard input.")],
+    *files: Annotated[
+        str,
+        Parameter(
+            help="Files or folders with Istio's objects; - for standard input.",
+            allow_leading_hyphen=True,  # for -
+        ),
+    ],
     scope: Annotated[
         Literal["context", "here"],
         Parameter(
@@ -87,19 +93,29 @@ def _texts(files: tuple[str, ...]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name in files:
         if name == "-":
-            found.append(("<stdin>", sys.stdin.read()))
+            found.append(("<stdin>", _decoded("<stdin>", sys.stdin.buffer.read())))
             continue
+        if name.startswith("-"):
+            raise ExtAuthzError(f"unknown option: {name} (see extauthz convert --help)")
         path = Path(name)
         inside = (
             sorted(entry for entry in path.iterdir() if entry.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
         )
         for file in inside:
             try:
-                found.append((str(file), file.read_text("utf-8")))
-            except (OSError, UnicodeDecodeError) as error:
-                told = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                raise ExtAuthzError(f"{file} can't be read: {told}") from None
+                found.append((str(file), _decoded(str(file), file.read_bytes())))
+            except OSError as error:
+                raise ExtAuthzError(f"{file} can't be read: {error.strerror}") from None
+    if not found:
+        raise ExtAuthzError(f"nothing to convert: no *.yaml or *.yml in {', '.join(files)}")
     return found
+
+
+def _decoded(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ExtAuthzError(f"{name} can't be read: it is not UTF-8") from None
 
 
 def _write(text: str, out: str | None, *, force: bool) -> None:

@@ -1,5 +1,6 @@
 """``extauthz convert`` on a command line."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -79,3 +80,32 @@ def test_what_can_not_be_read_is_wrong_use(run: Command, arguments: list[str], t
     result = run("convert", *arguments)
     assert result.code == 2
     assert told in result.err
+
+
+def test_standard_input_is_converted(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from kubectl."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(ISTIO.encode())))
+    result = run("convert", "--scope", "here", "-")
+    assert (result.code, result.err) == (0, "")
+    assert "# From AuthorizationPolicy shop/web (<stdin>:2:1)." in result.out
+
+
+def test_standard_input_that_is_no_text_is_told(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is no crash."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
+    result = run("convert", "-")
+    assert (result.code, result.err) == (2, "extauthz: <stdin> can't be read: it is not UTF-8\n")
+
+
+def test_an_unknown_option_is_no_file(run: Command) -> None:
+    """Though - is one."""
+    result = run("convert", "--scoop", "istio.yaml")
+    assert (result.code, result.err) == (2, "extauthz: unknown option: --scoop (see extauthz convert --help)\n")
+
+
+def test_a_folder_without_documents_is_told(run: Command) -> None:
+    """Nothing converted is no success."""
+    Path("empty").mkdir()
+    result = run("convert", "empty")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "extauthz: nothing to convert: no *.yaml or *.yml in empty\n"
