@@ -34,6 +34,15 @@ def convert(
     root_namespace: Annotated[
         str, Parameter(help="The namespace whose policies are for the whole mesh.")
     ] = "istio-system",
+    trust_domain: Annotated[
+        str, Parameter(help="The mesh's trust domain: what cluster.local stands for in principals.")
+    ] = "cluster.local",
+    this_server: Annotated[
+        list[str] | None,
+        Parameter(
+            help="An extension provider that is extauthz: policies that delegate to it are left out.", negative=""
+        ),
+    ] = None,
     group: Annotated[str, Parameter(help="The API group of AuthPolicy documents.")] = "security.example.com",
     providers: Annotated[
         bool, Parameter(negative="", help="Write the providers for extauthz.yaml instead of the policies.")
@@ -50,50 +59,54 @@ def convert(
     from extauthz.documents import write_document
     from extauthz.workbench.istio import Scope, convert
 
-    asked = Scope(tuple(host or ()), workloads=scope == "context", root=root_namespace)
-    made = [convert(text, name, group=group, scope=asked) for name, text in _texts(files)]
-    problems = [problem for one in made for problem in one.problems]
-    if problems:
-        raise PolicyError(problems)
-    losses = [loss for one in made for loss in one.losses]
+    asked = Scope(
+        tuple(host or ()),
+        workloads=scope == "context",
+        root=root_namespace,
+        trust_domain=trust_domain,
+        this_server=tuple(this_server or ()),
+    )
+    made = convert(*_texts(files), group=group, scope=asked)
+    if made.problems:
+        raise PolicyError(made.problems)
     if output == "json":
         text = json.dumps(
             {
-                "policies": [policy for one in made for _, policy in one.policies],
-                "providers": [provider for one in made for provider in one.providers],
+                "policies": [policy for _, policy in made.policies],
+                "providers": list(made.providers),
                 "losses": [
                     {"code": loss.code, "place": str(loss.where), "message": loss.message, "hint": loss.mend}
-                    for loss in losses
+                    for loss in made.losses
                 ],
             },
             indent=2,
         )
     elif providers:
-        text = write_document({"providers": [provider for one in made for provider in one.providers]})
+        text = write_document({"providers": list(made.providers)})
     else:
         told = [
             f"# {harmless(comment)}\n"
             + "".join(
-                f"# {harmless(loss.message)} [{loss.code}]\n" for loss in one.losses if str(loss.where) in comment
+                f"# {harmless(loss.message)} [{loss.code}]\n" for loss in made.losses if str(loss.where) in comment
             )
             + write_document(policy)
-            for one in made
-            for comment, policy in one.policies
+            for comment, policy in made.policies
         ]
         text = "---\n".join(told)
     _write(text, out, force=force)
-    lines = [Problem(loss.where, f"lost[{loss.code}]: {loss.message}", loss.mend) for loss in losses]
+    lines = [Problem(loss.where, f"lost[{loss.code}]: {loss.message}", loss.mend) for loss in made.losses]
     sys.stderr.write("".join(f"{line}\n" for line in problem_lines(lines, sys.stderr)))
-    return 1 if losses else 0
+    return 1 if made.losses else 0
 
 
 def _texts(files: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The texts, each with the name of its file."""
     if not files:
         raise ExtAuthzError("nothing to convert: name files or folders, or - for standard input")
     found: list[tuple[str, str]] = []
     for name in files:
         if name == "-":
-            found.append(("<stdin>", _decoded("<stdin>", sys.stdin.buffer.read())))
+            found.append((_decoded("<stdin>", sys.stdin.buffer.read()), "<stdin>"))
             continue
         if name.startswith("-"):
             raise ExtAuthzError(f"unknown option: {name} (see extauthz convert --help)")
@@ -103,7 +116,7 @@ def _texts(files: tuple[str, ...]) -> list[tuple[str, str]]:
         )
         for file in inside:
             try:
-                found.append((str(file), _decoded(str(file), file.read_bytes())))
+                found.append((_decoded(str(file), file.read_bytes()), str(file)))
             except OSError as error:
                 raise ExtAuthzError(f"{file} can't be read: {error.strerror}") from None
     if not found:

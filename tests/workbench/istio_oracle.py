@@ -1,8 +1,9 @@
-"""What Istio's documents say of AuthorizationPolicy, evaluated on the plain objects.
+"""What Istio makes of AuthorizationPolicy for Envoy, evaluated on the plain objects.
 
-Deny policies first; then, with at least one policy that allows, one rule must match. Fields of a source or an operation are
-AND, values OR; a value is exact, a prefix ``x*``, a suffix ``*x`` or presence ``*``; not* words hold where the attribute is
-absent.
+Written after Istio's own generator (pilot/pkg/security/authz: ``model.New``, ``generator.go``, ``matcher/``; the names of
+its functions stand beside what follows them), and not after the converter. Deny policies first; then, with at least one
+policy that allows, one rule must match. Fields of a source or an operation are AND, values OR; not* words hold where the
+attribute is absent.
 """
 
 import re
@@ -21,17 +22,13 @@ class Asked:
     method: str = "GET"
     port: int = 443
     principal: str = ""
-    """Without ``spiffe://``."""
+    """As the certificate has it, with ``spiffe://``."""
     source_ip: str = "192.0.2.1"
     remote_ip: str = "192.0.2.1"
     headers: Mapping[str, str] = field(default_factory=dict)
     issuer: str = ""
     subject: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def request_principal(self) -> str:
-        return f"{self.issuer}/{self.subject}" if self.subject else ""
 
 
 def allowed(policies: Sequence[Mapping[str, Any]], asked: Asked) -> bool:
@@ -72,13 +69,17 @@ def _word(name: str, values: list[str], asked: Asked) -> bool:
     if name == "ports":
         return str(asked.port) in values
     if name == "namespaces":
-        return any(re.search(f"/ns/{_regex(value)}/", asked.principal) for value in values)
+        return any(re.fullmatch(f".*/ns/{_regex(value)}/.*", asked.principal) for value in values)
+    if name == "serviceAccounts":
+        return any(re.fullmatch(_account(value), asked.principal) for value in values)
+    if name == "principals":
+        return any(_principal(value, asked.principal) for value in values)
+    if name == "requestPrincipals":
+        return any(_request_principal(value, asked) for value in values)
     found = {
         "hosts": asked.host,
         "methods": asked.method,
         "paths": asked.path,
-        "principals": asked.principal,
-        "requestPrincipals": asked.request_principal,
     }[name]
     if name == "paths":
         return any(_path(value, found) for value in values)
@@ -97,12 +98,16 @@ def _condition(entry: Mapping[str, Any], asked: Asked) -> bool:
 
 def _key(key: str, values: list[str], asked: Asked) -> bool:
     if found := re.fullmatch(r"request\.headers\[(.+)\]", key):
-        return any(_text(value, asked.headers.get(found[1].lower(), "")) for value in values)
+        header = asked.headers.get(found[1].lower())
+        # HeaderMatcher: "*" is presence, of an empty value as well.
+        return header is not None and any(value == "*" or _text(value, header) for value in values)
     if found := re.fullmatch(r"request\.auth\.claims\[(.+)\]", key):
         claim: Any = asked.claims
         for step in found[1].split("]["):
             claim = claim.get(step) if isinstance(claim, Mapping) else None
         held = claim if isinstance(claim, list) else [claim]
+        if found[1] in ("scope", "permission") and isinstance(claim, str):
+            held = claim.split(" ")  # buildSpaceDelimitedClaims: Envoy makes a list of these
         return any(_text(value, one) for value in values for one in held if isinstance(one, str))
     return _word(
         {"source.ip": "ipBlocks", "remote.ip": "remoteIpBlocks", "destination.port": "ports"}.get(
@@ -124,14 +129,51 @@ def _path(pattern: str, path: str) -> bool:
 
 
 def _text(pattern: str, text: str) -> bool:
+    """StringMatcher: the star at the beginning is looked for first."""
     if pattern == "*":
         return text != ""
-    if pattern.endswith("*"):
-        return text != "" and text.startswith(pattern[:-1])
     if pattern.startswith("*"):
-        return text != "" and text.endswith(pattern[1:])
+        return text.endswith(pattern[1:])
+    if pattern.endswith("*"):
+        return text.startswith(pattern[:-1])
     return text == pattern
 
 
+def _principal(pattern: str, text: str) -> bool:
+    """StringMatcherWithPrefix with spiffe://."""
+    if pattern == "*":
+        return text != ""
+    if pattern.startswith("*"):
+        return re.fullmatch(f"spiffe://.*{re.escape(pattern[1:])}", text) is not None
+    return _text(f"spiffe://{pattern}", text)
+
+
+def _request_principal(pattern: str, asked: Asked) -> bool:
+    """RequestPrincipalGenerator: issuer and subject apart, cut at the last slash of the pattern."""
+    if not asked.issuer or not asked.subject:
+        return False
+    issuer, slash, subject = pattern.rpartition("/")
+    if pattern == "*":
+        return True
+    if pattern.startswith("*"):
+        if slash:
+            return _text(issuer, asked.issuer) and asked.subject == subject
+        return asked.subject.endswith(pattern[1:])
+    if pattern.endswith("*"):
+        if slash:
+            return asked.issuer == issuer and asked.subject.startswith(subject[:-1])
+        return asked.issuer.startswith(pattern[:-1])
+    return slash != "" and (asked.issuer, asked.subject) == (issuer, subject)
+
+
+def _account(value: str) -> str:
+    """ServiceAccountRegex, in a policy of the namespace foo."""
+    namespace, slash, account = value.partition("/")
+    if not slash:
+        namespace, account = "foo", value
+    return f"spiffe://.+/ns/{re.escape(namespace)}/(.+/|)sa/{re.escape(account)}(/.+)?"
+
+
 def _regex(value: str) -> str:
-    return "[^/]*".join(map(re.escape, value.split("*")))
+    """SrcNamespaceGenerator."""
+    return ".*".join(map(re.escape, value.split("*")))

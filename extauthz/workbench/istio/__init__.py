@@ -1,11 +1,12 @@
 """Istio's AuthorizationPolicy and RequestAuthentication, turned into AuthPolicy documents that never allow more.
 
-``reading`` finds the objects with their places, ``words`` turns patterns into ours or into CEL, ``rules`` turns one rule
+``scope`` says which workloads an object is for, ``words`` turns patterns into ours or into CEL, ``rules`` turns one rule
 into ours, ``conversion`` does the documents, ``providers`` the issuers. What has no equivalent is a ``Loss``: what allows
 then allows less, what denies denies more, and the person is told where and what to do.
 """
 
-from extauthz.workbench.istio.conversion import Converted, Scope, convert
+from extauthz.workbench.istio.conversion import Converted, convert
 from extauthz.workbench.istio.losses import Loss
+from extauthz.workbench.istio.scope import Scope
 
 __all__ = ["Converted", "Loss", "Scope", "convert"]

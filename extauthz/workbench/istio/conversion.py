@@ -3,6 +3,10 @@
 An AuthorizationPolicy that allows becomes a policy with rules, one that denies a policy with ``deny``. Istio's rules that
 ask for no token let callers without one pass, so each becomes two of ours: one for any caller with a token, one for role
 ``anonymous``. Where a mesh has no policy that allows, Istio allows all that is not denied; here nothing is allowed then.
+A dry run becomes shadow mode. A policy that delegates to another authorizer can't be left out, since that one may deny.
+
+A token counts in Istio only where a RequestAuthentication covers the workload. So a policy that allows names the providers
+whose RequestAuthentication covers all that it covers itself, if any was given.
 
 Istio chooses workloads by namespace and labels, which a request does not have. A route can carry them in its
 ``context_extensions``, and a policy that allows is made to ask for that; one that denies is made to cover everything.
@@ -17,7 +21,8 @@ from extauthz.errors import Problem
 from extauthz.model import ANONYMOUS
 from extauthz.workbench.istio.losses import Loss, Losses
 from extauthz.workbench.istio.providers import provider_of
-from extauthz.workbench.istio.rules import MadeRule, made_rules
+from extauthz.workbench.istio.rules import MadeRule, Surroundings, made_rules
+from extauthz.workbench.istio.scope import Authentication, Scope, at, dry_run, labels_of
 
 __all__ = ["Converted", "Scope", "convert"]
 
@@ -25,19 +30,6 @@ _AUTHORIZATION = "AuthorizationPolicy"
 _AUTHENTICATION = "RequestAuthentication"
 _VERSIONS = ("security.istio.io/v1", "security.istio.io/v1beta1")
 _NOT_ANONYMOUS = f'!("{ANONYMOUS}" in identity.roles)'
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which requests the converted policies are for."""
-
-    hosts: tuple[str, ...] = ()
-    """Of all of them; empty for any."""
-    workloads: bool = True
-    """Policies that allow ask for namespace and labels in the route's context; False: the documents were chosen for what
-    asks this server."""
-    root: str = "istio-system"
-    """The namespace whose policies are for the whole mesh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +45,28 @@ class Converted:
     """What could not be read at all."""
 
 
-def convert(text: str, file: str, *, group: str, scope: Scope) -> Converted:
-    """Convert every object of a text; ``group`` is the API group of AuthPolicy documents."""
-    documents, problems = read_documents(text, file)
+def convert(*texts: tuple[str, str], group: str, scope: Scope) -> Converted:
+    """Convert every object of some texts, each given with the name of its file.
+
+    ``group`` is the API group of AuthPolicy documents. What belongs together must come together.
+    """
     converter = _Converter(group, scope)
-    for document in documents:
-        for path, value in _objects(document):
-            converter.take(document, path, value)
+    problems: list[Problem] = []
+    objects: list[tuple[Document, tuple[str | int, ...], Any]] = []
+    for text, file in texts:
+        documents, found = read_documents(text, file)
+        problems += found
+        objects += [(document, *one) for document in documents for one in _objects(document)]
+    # The providers first: policies name them.
+    for document, path, value in sorted(objects, key=lambda one: not _authenticates(one[2])):
+        converter.take(document, path, value)
     return Converted(
         tuple(converter.policies), tuple(converter.providers), tuple(converter.losses), (*problems, *converter.problems)
     )
+
+
+def _authenticates(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("kind") == _AUTHENTICATION
 
 
 def _objects(document: Document) -> Iterator[tuple[tuple[str | int, ...], Any]]:
@@ -86,6 +90,7 @@ class _Converter:
         self._group = group
         self._scope = scope
         self._names: set[tuple[str, str]] = set()
+        self._authentications: list[Authentication] = []
 
     def take(self, document: Document, path: tuple[str | int, ...], value: Any) -> None:
         """Convert one object, or note why not."""
@@ -116,8 +121,9 @@ class _Converter:
     def _authentication(
         self, document: Document, path: tuple[str | int, ...], value: Mapping[str, Any], losses: Losses
     ) -> None:
-        name = _at(value, "metadata", "name") or "provider"
-        rules = _at(value, "spec", "jwtRules")
+        name = at(value, "metadata", "name") or "provider"
+        before = len(self.providers)
+        rules = at(value, "spec", "jwtRules")
         rules = rules if isinstance(rules, list) else []
         for number, rule in enumerate(rules):
             losses.where = document.where((*path, "spec", "jwtRules", number))
@@ -125,33 +131,45 @@ class _Converter:
                 self.problems.append(Problem(losses.where, "a JWT rule needs an issuer"))
                 continue
             self.providers.append(provider_of(f"{name}-{number + 1}" if len(rules) > 1 else str(name), rule, losses))
+        spec = value.get("spec") or {}
+        self._authentications.append(
+            Authentication(
+                frozenset(provider["name"] for provider in self.providers[before:]),
+                str(at(value, "metadata", "namespace") or ""),
+                labels_of(spec),
+                bool(spec.get("targetRefs") or spec.get("targetRef")),
+            )
+        )
 
     def _authorization(
         self, document: Document, path: tuple[str | int, ...], value: Mapping[str, Any], losses: Losses
     ) -> None:
         spec = value.get("spec") or {}
         action = spec.get("action", "ALLOW")
-        name, namespace = str(_at(value, "metadata", "name")), str(_at(value, "metadata", "namespace") or "")
+        name, namespace = str(at(value, "metadata", "name")), str(at(value, "metadata", "namespace") or "")
+        if action == "CUSTOM":
+            self._custom(spec, losses)
+            return
         if action not in ("ALLOW", "DENY"):
-            told = "delegates to an external authorizer" if action == "CUSTOM" else "decides nothing"
-            losses.add("not-converted", f"a policy with action {action} {told} and is not converted")
+            losses.add("not-converted", f"a policy with action {action} decides nothing and is not converted")
             return
         deny = action == "DENY"
         made: list[dict[str, Any]] = []
         for number, rule in enumerate(spec.get("rules") or ()):
             losses.where = document.where((*path, "spec", "rules", number))
-            found = made_rules(rule or {}, losses, deny=deny)
-            for index, one in enumerate(found):
-                label = f"rule-{number + 1}" + (f"-{index + 1}" if len(found) > 1 else "")
-                made += _denials(label, one) if deny else _allows(label, one)
+            made += self._rules(number, rule, namespace, losses, deny=deny)
         losses.where = document.where(path)
         if deny and not made:
             losses.add("not-converted", "denies nothing, and is left out")
             return
         targets = self._targets(spec, namespace, losses, deny=deny)
-        body: dict[str, Any] = {"targets": targets} if targets else {}
-        if not deny and any(rule.get("role") == ANONYMOUS for rule in made):
-            body["authentication"] = {"optional": True}
+        body: dict[str, Any] = {"mode": "Shadow"} if dry_run(value) else {}
+        if targets:
+            body["targets"] = targets
+        if not deny:
+            made, authentication = self._authenticated(made, spec, namespace, losses)
+            if authentication:
+                body["authentication"] = authentication
         if made:
             body["deny" if deny else "rules"] = made
         metadata = {"name": self._unique(name, namespace), **({"namespace": namespace} if namespace else {})}
@@ -159,10 +177,59 @@ class _Converter:
         comment = f"From {_AUTHORIZATION} {f'{namespace}/' if namespace else ''}{name} ({losses.where})."
         self.policies.append((comment, policy))
 
+    def _rules(
+        self, number: int, rule: Mapping[str, Any] | None, namespace: str, losses: Losses, *, deny: bool
+    ) -> list[dict[str, Any]]:
+        """What one rule becomes."""
+        if rule is None:
+            losses.add("not-converted", "an empty entry of `rules` is skipped, as Istio does")
+            return []
+        found = made_rules(rule, losses, Surroundings(namespace, self._scope.trust_domain), deny=deny)
+        made: list[dict[str, Any]] = []
+        for index, one in enumerate(found):
+            label = f"rule-{number + 1}" + (f"-{index + 1}" if len(found) > 1 else "")
+            made += _denials(label, one) if deny else _allows(label, one)
+        return made
+
+    def _custom(self, spec: Mapping[str, Any], losses: Losses) -> None:
+        """A policy that delegates, to this server or to another authorizer, which may deny what we would allow."""
+        provider = str(at(spec, "provider", "name") or "")
+        if provider not in self._scope.this_server:
+            self.problems.append(
+                Problem(
+                    losses.where,
+                    f"delegates to the extension provider {provider!r}: what that denies would be allowed without it",
+                    "name it with --this-server if it is extauthz, or leave the policy out of the input",
+                )
+            )
+
+    def _authenticated(
+        self, made: list[dict[str, Any]], spec: Mapping[str, Any], namespace: str, losses: Losses
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The rules that allow, and whose tokens count for them."""
+        authentication: dict[str, Any] = {}
+        if self._authentications and self._scope.workloads:
+            labels, whole = labels_of(spec), bool(spec.get("targetRefs") or spec.get("targetRef"))
+            sure: set[str] = set()
+            for one in self._authentications:
+                if one.covers(namespace, labels, self._scope.root, whole=whole):
+                    sure |= one.providers
+            if sure != {provider["name"] for provider in self.providers}:
+                told = f"of {', '.join(sorted(sure))}" if sure else "of nobody"
+                losses.add(
+                    "fewer-tokens", f"only tokens {told} count: no other RequestAuthentication is sure to cover it"
+                )
+            if sure:
+                authentication["providers"] = sorted(sure)
+            else:
+                made = [rule for rule in made if rule.get("role") == ANONYMOUS]
+        if any(rule.get("role") == ANONYMOUS for rule in made):
+            authentication["optional"] = True
+        return made, authentication
+
     def _targets(self, spec: Mapping[str, Any], namespace: str, losses: Losses, *, deny: bool) -> list[dict[str, Any]]:
         target: dict[str, Any] = {"hosts": list(self._scope.hosts)} if self._scope.hosts else {}
-        labels = _at(spec, "selector", "matchLabels") or {}
-        chosen = {str(key): str(label) for key, label in labels.items()} if isinstance(labels, dict) else {}
+        chosen = dict(labels_of(spec))
         named = spec.get("targetRefs") or spec.get("targetRef")
         if named:
             chosen["targetRefs"] = "unknown"
@@ -210,9 +277,3 @@ def _words(made: MadeRule) -> dict[str, Any]:
     if made.sources:
         words["from"] = list(made.sources)
     return words
-
-
-def _at(value: Any, *path: str) -> Any:
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value

@@ -18,6 +18,7 @@ from extauthz.canonical import read_spiffe_pattern
 from extauthz.policy.patterns import read_network, read_port
 from extauthz.workbench.istio.losses import Losses
 from extauthz.workbench.istio.words import (
+    SPACE_DELIMITED,
     any_of,
     claim,
     compare,
@@ -25,18 +26,31 @@ from extauthz.workbench.istio.words import (
     literal,
     method_name,
     path_expression,
+    piece,
     plain_path,
+    request_principal,
 )
 
-__all__ = ["MadeRule", "made_rules"]
+__all__ = ["MadeRule", "Surroundings", "made_rules"]
 
 _HEADER = re.compile(r"request\.headers\[([^\]]+)\]\Z")
 _CLAIM = re.compile(r"request\.auth\.claims((?:\[[^\]]+\])+)\Z")
+_STEP = re.compile(r"\[([^\]]+)\]")
 _KNOWN_SOURCE = frozenset(
     ["principals", "requestPrincipals", "namespaces", "ipBlocks", "remoteIpBlocks", "serviceAccounts"]
 )
 _KNOWN_TARGET = frozenset(["hosts", "ports", "methods", "paths"])
 _NOBODY = '"anonymous" in identity.roles'
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a rule means beyond its text."""
+
+    namespace: str = ""
+    """Of its policy; empty if that is not written."""
+    trust_domain: str = "cluster.local"
+    """What ``cluster.local`` stands for in principals: the trust domain of the mesh."""
 
 
 class _Inexpressible(Exception):  # noqa: N818 - never leaves this module
@@ -63,9 +77,9 @@ class MadeRule:
     """Only callers with a token can match."""
 
 
-def made_rules(rule: Mapping[str, Any], losses: Losses, *, deny: bool) -> list[MadeRule]:
+def made_rules(rule: Mapping[str, Any], losses: Losses, around: Surroundings, *, deny: bool) -> list[MadeRule]:
     """The rules that mean what one of Istio's means, or less where it allows, or more where it denies."""
-    maker = _Maker(losses, deny=deny)
+    maker = _Maker(losses, around, deny=deny)
     sources = maker.alternatives(rule.get("from"), "source", maker.source)
     operations = maker.alternatives(rule.get("to"), "operation", maker.operation)
     condition = maker.conditions(rule.get("when"))
@@ -113,8 +127,9 @@ def _crossed(
 class _Maker:
     """Makes the parts of one rule."""
 
-    def __init__(self, losses: Losses, *, deny: bool) -> None:
+    def __init__(self, losses: Losses, around: Surroundings, *, deny: bool) -> None:
         self.losses = losses
+        self.around = around
         self.deny = deny
 
     def alternatives(
@@ -144,7 +159,7 @@ class _Maker:
         self._unknown(source, _KNOWN_SOURCE)
         self._principals(source.get("principals"), part)
         self._not_principals(source.get("notPrincipals"), part)
-        self._workloads("namespaces", source, part, lambda value: f"/ns/{value}/")
+        self._workloads("namespaces", source, part, self._namespace)
         self._workloads("serviceAccounts", source, part, self._account)
         self._blocks("ipBlocks", source, part)
         self._blocks("remoteIpBlocks", source, part)
@@ -155,7 +170,11 @@ class _Maker:
         self._unknown(operation, _KNOWN_TARGET)
         self._listed("hosts", operation, part, host_pattern, self._host_expression)
         self._listed(
-            "methods", operation, part, method_name, lambda text: self._plain_expression("request.method", text)
+            "methods",
+            operation,
+            part,
+            method_name,
+            lambda text, *, wide: compare("request.method", text),  # noqa: ARG005
         )
         self._listed("paths", operation, part, plain_path, path_expression)
         for name in ("ports", "notPorts"):
@@ -197,7 +216,7 @@ class _Maker:
         operation: Mapping[str, Any],
         part: _Part,
         plain: Callable[[str], str],
-        expression: Callable[[str], str],
+        expression: Callable[..., str],
     ) -> None:
         """A list of the words of an operation, and its not* twin."""
         values = [str(value) for value in operation.get(name) or ()]
@@ -211,16 +230,16 @@ class _Maker:
                 self._either(name, values, part, expression)
         excluded = [str(value) for value in operation.get("not" + name[0].upper() + name[1:]) or ()]
         if excluded:
-            made = [expression(value) for value in excluded]
+            made = [expression(value, wide=not self.deny) for value in excluded]
             if not all(made):
                 # What is excluded from a denial would be a hole: so nothing is excluded, or nothing allowed.
                 self._lost(f"a pattern of not{name[0].upper()}{name[1:]} can't be said exactly")
             else:
                 part.conditions.append(f"!{any_of(made) if len(made) > 1 else f'({made[0]})'}")
 
-    def _either(self, name: str, values: Sequence[str], part: _Part, expression: Callable[[str], str]) -> None:
+    def _either(self, name: str, values: Sequence[str], part: _Part, expression: Callable[..., str]) -> None:
         """Alternatives in CEL: those that can't be said are left out where they allow; where they deny all are denied."""
-        made = [expression(value) for value in values]
+        made = [expression(value, wide=self.deny) for value in values]
         told = [text for text in made if text]
         for value, text in zip(values, made, strict=True):
             if told and not text and not self.deny:
@@ -234,14 +253,9 @@ class _Maker:
             raise _Inexpressible(f"nothing of {name} can be said exactly")
         part.conditions.append(any_of(told))
 
-    def _host_expression(self, text: str) -> str:
-        bare = text.strip("*").lower()
-        if ":" in bare or "*" in text.strip("*"):
-            return ""
-        return compare("request.host", text.lower())
-
-    def _plain_expression(self, name: str, text: str) -> str:
-        return "" if "*" in text.strip("*") else compare(name, text)
+    def _host_expression(self, text: str, *, wide: bool) -> str:  # noqa: ARG002 - as for paths
+        # Hosts are compared without their ports here.
+        return "" if ":" in piece(text) else compare("request.host", text.lower())
 
     def _port(self, port: Any) -> int:
         try:
@@ -252,52 +266,77 @@ class _Maker:
     def _principals(self, values: Any, part: _Part) -> None:
         if not values:
             return
-        told = [_spiffe(str(value)) for value in values]
-        if all(read_spiffe_pattern(text) is not None for text in told):
-            part.words["principals"] = told
+        told = self._named([str(value) for value in values])
+        plain = [_plain_principal(value) for value in told]
+        if all(plain):
+            part.words["principals"] = plain
             return
         part.words["principals"] = ["*"]
-        part.conditions.append(any_of([_principal_expression(str(value)) for value in values]))
+        part.conditions.append(any_of([_principal_expression(value) for value in told]))
+
+    def _named(self, values: Sequence[str]) -> list[str]:
+        """Principals as they are compared: ``cluster.local`` is the trust domain of the mesh, whatever it is called."""
+        told = []
+        for value in values:
+            if value.startswith("spiffe://") and not self.deny:
+                self.losses.add(
+                    "left-out", f"principals: {value!r} matches nobody in Istio, which writes them without spiffe://"
+                )
+                continue
+            bare = value.removeprefix("spiffe://")
+            domain, slash, rest = bare.partition("/")
+            told.append(f"{self.around.trust_domain}/{rest}" if slash and domain == "cluster.local" else bare)
+        if not told:
+            raise _Inexpressible("no principal is left")
+        return told
 
     def _not_principals(self, values: Any, part: _Part) -> None:
         if not values:
             return
-        told = [_spiffe(str(value)) for value in values]
-        if self.deny and all(read_spiffe_pattern(text) is not None for text in told):
-            part.words["notPrincipals"] = told
+        # Those that Istio does not know with their scheme exclude nobody there, and would here: so less is allowed.
+        bare = [str(value) for value in values if not (self.deny and str(value).startswith("spiffe://"))]
+        told = self._named([value.removeprefix("spiffe://") for value in bare]) if bare else []
+        plain = [_plain_principal(value) for value in told]
+        if self.deny and all(plain):
+            if plain:
+                part.words["notPrincipals"] = plain
             return
         if not self.deny:
             # Without certificate nothing is excluded there; here nothing is allowed then.
             self.losses.add("allows-less", "notPrincipals: callers without certificate are not allowed")
             part.words["principals"] = part.words.get("principals", ["*"])
-        part.conditions.append("!" + _bracketed([_principal_expression(str(value)) for value in values]))
+        part.conditions.append("!" + _bracketed([_principal_expression(value) for value in told]))
 
     def _workloads(self, name: str, source: Mapping[str, Any], part: _Part, spelled: Callable[[str], str]) -> None:
         values, excluded = source.get(name), source.get("not" + name[0].upper() + name[1:])
         if values:
             part.words.setdefault("principals", ["*"])
-            part.conditions.append(any_of([self._within(spelled(str(value))) for value in values]))
+            part.conditions.append(any_of([spelled(str(value)) for value in values]))
         if excluded:
             if not self.deny:
                 self.losses.add(
                     "allows-less", f"not{name[0].upper()}{name[1:]}: callers without certificate are not allowed"
                 )
                 part.words.setdefault("principals", ["*"])
-            part.conditions.append("!" + _bracketed([self._within(spelled(str(value))) for value in excluded]))
+            part.conditions.append("!" + _bracketed([spelled(str(value)) for value in excluded]))
 
     @staticmethod
-    def _account(value: str) -> str:
-        namespace, _, account = value.rpartition("/")
-        return f"/ns/{namespace}/sa/{account}" if namespace else f"/sa/{account}"
+    def _namespace(value: str) -> str:
+        """The star stands for anything, slashes included, as in Istio's regular expression."""
+        if "*" not in value:
+            return f"source.principal.contains({literal(f'/ns/{value}/')})"
+        pattern = ".*".join(re.escape(part) for part in value.split("*"))
+        return f"source.principal.matches({literal(f'/ns/{pattern}/')})"
 
-    @staticmethod
-    def _within(text: str) -> str:
-        if "*" in text:
-            pattern = "[^/]*".join(re.escape(piece) for piece in text.split("*"))
-            return f"source.principal.matches({literal(pattern)})"
-        if text.startswith(("/sa/", "/ns/")) and "/sa/" in text:
-            return f"source.principal.endsWith({literal(text)})"
-        return f"source.principal.contains({literal(text)})"
+    def _account(self, value: str) -> str:
+        """A service account, of the policy's own namespace if it names none."""
+        namespace, slash, account = value.partition("/")
+        if not slash:
+            namespace, account = self.around.namespace, value
+        if not namespace:
+            raise _Inexpressible(f"the service account {value!r} is that of a namespace that is not written")
+        pattern = f"^spiffe://.+/ns/{re.escape(namespace)}/(.+/|)sa/{re.escape(account)}(/.+)?$"
+        return f"source.principal.matches({literal(pattern)})"
 
     def _blocks(self, name: str, source: Mapping[str, Any], part: _Part) -> None:
         for key in (name, "not" + name[0].upper() + name[1:]):
@@ -313,31 +352,28 @@ class _Maker:
             part.words[key] = told
 
     def _request_principals(self, values: Any, excluded: Any, part: _Part) -> None:
-        name = 'identity.issuer + "/" + identity.subject'
         if values:
             part.token = True
-            if "*" not in values:
-                part.conditions.append(any_of([compare(f"({name})", str(value)) for value in values]))
+            part.conditions.append(_bracketed([request_principal(str(value)) for value in values]))
         if excluded:
-            if "*" in excluded:
-                part.conditions.append(_NOBODY)
-            else:
-                said = any_of([compare(f"({name})", str(value)) for value in excluded])
-                part.conditions.append(f"({_NOBODY} || !({said}))")
+            said = any_of([f"({request_principal(str(value))})" for value in excluded])
+            part.conditions.append(f"({_NOBODY} || !({said}))")
 
     def _condition(self, key: str, patterns: list[str], part: _Part, *, negated: bool) -> None:
         header, claims = _HEADER.match(key), _CLAIM.match(key)
         if header:
-            name = literal(header[1].strip("\"'").lower())
+            if header[1].startswith(":") or header[1].lower() == "host":
+                raise _Inexpressible(f"{header[1]} is no header here")
+            name = literal(header[1].lower())
             told = any_of([compare(f"request.headers[{name}]", pattern) for pattern in patterns])
-            asked = f"({name} in request.headers && {told})"
+            # Presence is that of the header; its value may be empty.
+            asked = f"({name} in request.headers)" if "*" in patterns else f"({name} in request.headers && {told})"
         elif claims:
-            steps = [step.strip("\"'") for step in re.findall(r"\[([^\]]+)\]", claims[1])]
-            asked = f"({claim(steps, patterns)})"
+            asked = self._claim(_STEP.findall(claims[1]), patterns, wide=self.deny != negated)
         elif key == "request.auth.audiences":
-            asked = f"({claim(['aud'], patterns)})"
+            asked = self._claim(["aud"], patterns, wide=self.deny != negated)
         elif key == "request.auth.presenter":
-            asked = f"({claim(['azp'], patterns)})"
+            asked = self._claim(["azp"], patterns, wide=self.deny != negated)
         elif key == "request.auth.principal":
             self._request_principals(None if negated else patterns, patterns if negated else None, part)
             return
@@ -348,6 +384,15 @@ class _Maker:
             raise _Inexpressible(f"the condition on {key!r} has no equivalent")
         part.token |= not header and not negated
         part.conditions.append(f"!{asked}" if negated else asked)
+
+    def _claim(self, steps: list[str], patterns: list[str], *, wide: bool) -> str:
+        if wide and len(steps) == 1 and steps[0] not in SPACE_DELIMITED:
+            self.losses.add(
+                "denies-more" if self.deny else "allows-less",
+                f"the claim {steps[0]!r}, if it is one string, is compared word by word as well",
+                "a RequestAuthentication may ask for that with spaceDelimitedClaims; if none does, keep the first comparison",
+            )
+        return f"({claim(steps, patterns, wide=wide)})"
 
     def _attribute(self, key: str, patterns: list[str], part: _Part, *, negated: bool) -> None:
         """Conditions that are words of ours."""
@@ -370,13 +415,19 @@ class _Maker:
         part.conditions += made.conditions
 
 
-def _spiffe(principal: str) -> str:
-    """Istio writes principals without the scheme."""
-    return principal if principal.startswith(("*", "spiffe://")) else f"spiffe://{principal}"
+def _plain_principal(principal: str) -> str:
+    """The same as a word of ours, if there is one; Istio writes principals without the scheme."""
+    if principal != "*" and principal.startswith("*"):
+        return ""  # ours would be any that ends so, not SPIFFE IDs alone
+    told = principal if principal == "*" else f"spiffe://{principal}"
+    return told if read_spiffe_pattern(told) is not None else ""
 
 
 def _principal_expression(principal: str) -> str:
-    return compare("source.principal", _spiffe(principal))
+    name = "source.principal"
+    if principal != "*" and principal.startswith("*"):
+        return f'({name}.startsWith("spiffe://") && {compare(name, principal)})'
+    return compare(name, principal if principal == "*" else f"spiffe://{principal}")
 
 
 def _bracketed(parts: Sequence[str]) -> str:
