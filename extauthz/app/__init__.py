@@ -7,6 +7,7 @@ builds as much as can be built without opening anything and tells what is wrong,
 from extauthz.app.engine import engine
 from extauthz.app.graph import build, serve
 from extauthz.app.suites import Run, run_suites
+from extauthz.app.supervising import supervise
 from extauthz.app.validation import ValidationReport, validate
 
-__all__ = ["Run", "ValidationReport", "build", "engine", "run_suites", "serve", "validate"]
+__all__ = ["Run", "ValidationReport", "build", "engine", "run_suites", "serve", "supervise", "validate"]

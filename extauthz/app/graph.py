@@ -17,7 +17,7 @@ from extauthz.config import Config
 from extauthz.fetch import HttpFetcher
 from extauthz.identity import Authenticator
 from extauthz.policy import PolicyText, Snapshot, empty, load
-from extauthz.serving import CheckHandler, GrpcOptions, PolicyReloader, Readiness, Server, ServerParts
+from extauthz.serving import CheckHandler, GrpcOptions, PolicyReloader, Readiness, Server, ServerParts, WorkerPlace
 from extauthz.serving import serve as run
 from extauthz.telemetry import (
     CONTENT_TYPE,
@@ -36,26 +36,26 @@ _LOOK_AT_PROVIDERS = 0.2
 """Seconds between looks at the providers' states, for readiness."""
 
 
-def serve(config: Config) -> int:
-    """Run the server until it is asked to stop; gives the exit code.
+def serve(config: Config, worker: WorkerPlace | None = None) -> int:
+    """Run the server until it is asked to stop; gives the exit code. ``worker``: it is one of several.
 
     Raises:
         ConfigError, PolicyError, ServingError: It can't start; nothing was opened.
     """
     configure_logs(config.telemetry.logs.level)
-    asyncio.run(_serve(config))
+    asyncio.run(_serve(config, worker))
     return 0
 
 
-async def _serve(config: Config) -> None:
-    server, telemetry = build(config)
+async def _serve(config: Config, worker: WorkerPlace | None) -> None:
+    server, telemetry = build(config, worker)
     try:
         await run(server)
     finally:
         await telemetry.close()
 
 
-def build(config: Config) -> tuple[Server, Telemetry]:
+def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Telemetry]:
     """All objects of one server, in the running event loop; nothing is opened yet."""
     identity = authenticator(config, HttpFetcher(), time.time)
     counted = rate_limiter(config, time.monotonic)
@@ -117,8 +117,8 @@ def build(config: Config) -> tuple[Server, Telemetry]:
         may_be_absent="files" not in config.policies.model_fields_set,
     )
     parts = ServerParts(
-        check=listener(config.listen.check),
-        admin=listener(config.listen.admin),
+        check=listener(config.listen.check) if worker is None else worker.check(listener(config.listen.check)),
+        admin=listener(config.listen.admin) if worker is None else worker.admin_listener,
         handler=handler,
         fallback=INTERNAL_ERROR_ANSWER,
         policies=policies,
@@ -135,6 +135,7 @@ def build(config: Config) -> tuple[Server, Telemetry]:
             "provider states": lambda: _report_providers(identity, readiness),
             **counted.tasks(readiness),
         },
+        supervisor=None if worker is None else worker.lifeline,
         drain_delay=config.check.drain_delay,
         grace=config.check.grace,
     )

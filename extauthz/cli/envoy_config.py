@@ -19,10 +19,11 @@ def envoy_config(
     *,
     config: ConfigFile = None,
     authz: Annotated[
-        str | None,
+        list[str] | None,
         Parameter(
-            help="Where the proxy reaches extauthz: host:port or unix:/path. Without it 127.0.0.1:9000, and for Istio "
-            "the Service extauthz in a namespace extauthz."
+            help="Where the proxy reaches extauthz: host:port or unix:/path, once for each replica or worker. Without it "
+            "127.0.0.1:9000, and for Istio the Service extauthz in a namespace extauthz.",
+            negative="",
         ),
     ] = None,
     listen: Annotated[
@@ -44,6 +45,8 @@ def envoy_config(
     from extauthz.envoy_config import render
 
     allowed = None if kind == "istio" else load_config(config, os.environ).headers.allowed
-    text = render(kind, authz=authz, listen=listen, upstream=upstream, collector=collector, headers_allowed=allowed)
+    text = render(
+        kind, authz=authz or (), listen=listen, upstream=upstream, collector=collector, headers_allowed=allowed
+    )
     print(text, end="" if text.endswith("\n") else "\n")
     return 0

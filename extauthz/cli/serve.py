@@ -20,7 +20,7 @@ ConfigFile = Annotated[
 ]
 
 
-def serve(*, config: ConfigFile = None) -> int:
+def serve(*, config: ConfigFile = None, worker: Annotated[str | None, Parameter(show=False)] = None) -> int:
     """Answer Envoy's checks until stopped.
 
     SIGTERM or Ctrl-C stops in order: health goes off, Envoys get time to notice, checks under way are answered. Exit
@@ -33,8 +33,12 @@ def serve(*, config: ConfigFile = None) -> int:
     from extauthz.config import load_config
 
     loaded = load_config(config, os.environ)
+    if worker is not None:
+        from extauthz.serving import WorkerPlace
+
+        return app.serve(loaded, WorkerPlace.parse(worker))
     if not policies_in(loaded.policies.files):
         sys.stderr.write(
             first_steps(loaded.policies.files, group=loaded.policies.group, vouched=bool(loaded.providers))
         )
-    return app.serve(loaded)
+    return app.supervise(loaded, config) if loaded.worker_count > 1 else app.serve(loaded)

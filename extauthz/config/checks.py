@@ -6,7 +6,7 @@ or another section as a whole.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from extauthz.config.addresses import place
 from extauthz.config.configuration import Config
@@ -18,6 +18,8 @@ from extauthz.config.provider_checks import provider_faults, provider_set_faults
 __all__ = ["Readable", "all_faults", "part"]
 
 Path = tuple[str | int, ...]
+
+_MAX_PORT = 65535
 
 
 def part(path: Sequence[str | int]) -> Path:
@@ -60,7 +62,9 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
     yield from provider_set_faults(providers, count=readable.providers)
     yield from _circles(config.roles.includes)
     if readable.sound("store") and readable.sound("limits"):
-        yield from limit_faults(config, workers=1)
+        yield from limit_faults(config, workers=config.worker_count if readable.sound("workers") else 1)
+    if readable.sound("workers") and config.worker_count > 1:
+        yield from _worker_faults(readable)
 
 
 def _listener_faults(name: str, listener: Listener) -> Iterator[Fault]:
@@ -86,6 +90,34 @@ def _listener_faults(name: str, listener: Listener) -> Iterator[Fault]:
             "without clientCaFile no client shows a certificate",
             f"set {setting}.tls.clientCaFile to the authority that signs your proxies' certificates",
         )
+
+
+def _worker_faults(readable: Readable) -> Iterator[Fault]:
+    """What can't be so with several processes."""
+    config = readable.config
+    count = config.worker_count
+    if readable.sound("telemetry") and config.telemetry.decisions.sink == "stdout":
+        yield Fault(
+            ("telemetry", "decisions", "sink"),
+            f"{count} workers that write long lines to one stdout would tear each other's",
+            "write a file, to which each appends whole lines, or set workers: 1",
+        )
+    if not readable.sound("listen", "check"):
+        return
+    first = place(config.listen.check.address)
+    if first.ip is not None and first.port + count - 1 > _MAX_PORT:
+        yield Fault(
+            ("listen", "check", "address"), f"{count} workers need as many ports from {first.port} on", "begin lower"
+        )
+    elif readable.sound("listen", "admin"):
+        admin = place(config.listen.admin.address)
+        for number in range(1, count):
+            if first.ip is not None and first.port and replace(first, port=first.port + number).collides(admin):
+                yield Fault(
+                    ("listen", "admin", "address"),
+                    f"{admin} is that of worker {number}: workers listen on {count} ports from {first.port} on",
+                    "choose another port",
+                )
 
 
 def _transport_faults(listener: CheckListener) -> Iterator[Fault]:

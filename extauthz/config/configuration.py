@@ -8,7 +8,10 @@ A setting that is dangerous wherever it is used is refused at start unless its r
 (``plaintext: true``, ``allowHttp: true``, ``encodedSlash: accept``) are not asked for twice.
 """
 
-from typing import Literal
+import os
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
 
 from extauthz.config.fields import AnyList, Section
 from extauthz.config.limits import Limits, Store
@@ -25,13 +28,34 @@ from extauthz.config.sections import (
     Telemetry,
     TokenCache,
 )
+from extauthz.documents import FieldError
 
 __all__ = ["Config"]
+
+
+_MAX_WORKERS = 64
+
+
+def _workers(written: object) -> object:
+    number = isinstance(written, int) and not isinstance(written, bool) and 1 <= written <= _MAX_WORKERS
+    if not number and written != "auto":
+        message = "is no number of workers"
+        raise FieldError(message, f"write a number from 1 to {_MAX_WORKERS}, or auto: one for each core")
+    return written
 
 
 class Config(Section):
     """The configuration of extauthz."""
 
+    workers: Annotated[
+        int | str,
+        BeforeValidator(_workers),
+        Field(
+            json_schema_extra={"anyOf": [{"type": "integer", "minimum": 1, "maximum": _MAX_WORKERS}, {"const": "auto"}]}
+        ),
+    ] = 1
+    """Processes that answer Checks, each on a listener of its own: the address of `listen.check`, and those after it. auto:
+    one for each core that this process may use."""
     listen: Listen = Listen()
     """Where extauthz can be reached."""
     check: Check = Check()
@@ -61,3 +85,8 @@ class Config(Section):
     accept_risks: AnyList[Literal["any-audience"]] = ()
     """Dangers that are taken on by name. any-audience: a provider has `audiences: ["*"]`, so that a token which was
     issued for any other service opens this one."""
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes answer Checks."""
+        return self.workers if isinstance(self.workers, int) else len(os.sched_getaffinity(0))

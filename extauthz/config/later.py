@@ -12,13 +12,11 @@ __all__ = ["LATER", "later_words", "without_later_defaults"]
 _NOT_YET = "is not available in this version of extauthz"
 
 LATER: dict[tuple[str, ...], str] = {
-    ("workers",): f"more than one worker {_NOT_YET}: it runs in one process",
     ("listen", "http"): f"listen.http {_NOT_YET}: there is no token service yet",
 }
 """Settings, with what to tell the person who wrote one."""
 
 _TRUE_NOW: dict[tuple[str, ...], Any] = {
-    ("workers",): 1,
     ("listen", "http"): {"address": "127.0.0.1:8080"},
 }
 """The published defaults of these settings. They promise nothing but what is the case, so whoever writes them may."""

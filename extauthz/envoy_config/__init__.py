@@ -32,6 +32,7 @@ CLIENT_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x
 """Allowed names that clients legitimately send. All others are ours alone, and the edge strips them."""
 
 _HIGHEST_PORT = 65535
+_ENDPOINT = re.compile(r" +- endpoint:\n +address: \$\{authz_address\}\n")
 _NAME = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]+\*?\Z")
 
 
@@ -67,7 +68,7 @@ def names() -> tuple[str, ...]:
 def render(
     kind: str,
     *,
-    authz: str | None = None,
+    authz: Sequence[str] = (),
     listen: str | None = None,
     upstream: str | None = None,
     collector: str | None = None,
@@ -75,9 +76,10 @@ def render(
 ) -> str:
     """Write one configuration as YAML text.
 
-    Addresses are ``host:port`` or ``[v6]:port``; ``authz`` may be ``unix:/path`` except for Istio. ``headers_allowed``
-    is the list of the setting ``headers.allowed``. Raises EnvoyConfigError for an unknown kind, an address or a name
-    that isn't one, and for a value that this kind has no place for.
+    Addresses are ``host:port`` or ``[v6]:port``; ``authz`` may be ``unix:/path`` except for Istio, and several, which are
+    the endpoints of one cluster: replicas or workers. ``headers_allowed`` is the list of the setting ``headers.allowed``.
+    Raises EnvoyConfigError for an unknown kind, an address or a name that isn't one, and for a value that this kind has
+    no place for.
     """
     if kind not in _KINDS:
         message = f"{kind!r} is not a kind of configuration: choose one of {', '.join(_KINDS)}"
@@ -92,10 +94,32 @@ def render(
         "allowed_expression": json.dumps(allowed_expression(allowed)),
         "stripped_expression": json.dumps(stripped_expression(allowed)),
     }
-    for name, address in {**_DEFAULTS, "authz": _KINDS[kind].authz, **_given_addresses(authz, given)}.items():
-        values |= _placeholders(name, address, unix=name == "authz" and kind != "istio")
+    for name, address in {**_DEFAULTS, **_given_addresses(given)}.items():
+        values |= _placeholders(name, address, unix=False)
+    servers = [_placeholders("authz", address, unix=kind != "istio") for address in authz or [_KINDS[kind].authz]]
     template = files(__package__).joinpath(f"{kind}.yaml").read_text("utf-8")
-    return Template(template).substitute(values)
+    return Template(_repeated(template, servers)).substitute({**values, **_discovered(servers)})
+
+
+def _repeated(template: str, servers: Sequence[Mapping[str, str]]) -> str:
+    """The template with one endpoint for each server."""
+    found = _ENDPOINT.search(template)
+    if found is None:
+        if len(servers) > 1:
+            message = "Istio finds all replicas by their Service: name one"
+            raise EnvoyConfigError(message)
+        return template
+    endpoints = [found[0].replace("${authz_address}", server["authz_address"]) for server in servers]
+    return template[: found.start()] + "".join(endpoints) + template[found.end() :]
+
+
+def _discovered(servers: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    """What is said once of all servers: how they are discovered."""
+    kinds = {server["authz_type"] for server in servers}
+    if len(kinds) > 1 and any("pipe" in server["authz_address"] for server in servers):
+        message = "host names and unix sockets can't be endpoints of one cluster"
+        raise EnvoyConfigError(message)
+    return {**servers[0], "authz_type": max(kinds)}
 
 
 def allowed_expression(names: Iterable[str]) -> str:
@@ -121,10 +145,8 @@ def _escaped(name: str) -> str:
     return f"{literal}.*" if name.endswith("*") else literal
 
 
-def _given_addresses(authz: str | None, given: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(given[name]) for name in _DEFAULTS if given[name] is not None} | (
-        {"authz": authz} if authz else {}
-    )
+def _given_addresses(given: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(given[name]) for name in _DEFAULTS if given[name] is not None}
 
 
 def _placeholders(name: str, address: str, *, unix: bool) -> dict[str, str]:

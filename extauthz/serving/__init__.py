@@ -21,7 +21,9 @@ from extauthz.serving.policy_files import read_policy_texts
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
 from extauthz.serving.server import Server, ServerParts, serve
+from extauthz.serving.supervisor import SupervisorParts, run_workers, worker_command
 from extauthz.serving.transport import CHECK_METHOD, CHECK_SERVICE, Call, Handler
+from extauthz.serving.worker import WorkerPlace
 
 __all__ = [
     "CHECK_METHOD",
@@ -38,12 +40,16 @@ __all__ = [
     "Readiness",
     "Server",
     "ServerParts",
+    "SupervisorParts",
     "TcpAddress",
     "TlsFiles",
     "UnixAddress",
+    "WorkerPlace",
     "check_listener",
     "parse_address",
     "read_policy_texts",
+    "run_workers",
     "serve",
     "unobtrusive",
+    "worker_command",
 ]

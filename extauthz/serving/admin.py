@@ -26,7 +26,7 @@ from extauthz.serving.listener import Address, Listener, UnixAddress
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.sockets import open_socket, remove_unix_path
 
-__all__ = ["AdminServer", "Metrics", "admin_app"]
+__all__ = ["AdminServer", "Metrics", "admin_app", "plain_answer"]
 
 _IDLE_SECONDS = 10
 _CLOSE_SECONDS = 1
@@ -39,12 +39,12 @@ def admin_app(readiness: Readiness, metrics: Metrics) -> Starlette:
     """The endpoints as an ASGI application."""
 
     async def livez(_: Request) -> Response:
-        return _plain("ok")
+        return plain_answer("ok")
 
     async def readyz(request: Request) -> Response:
         status = 200 if readiness.ready else 503
         verbose = "verbose" in request.query_params
-        return _plain("\n".join(readiness.report() if verbose else readiness.report()[-1:]), status)
+        return plain_answer("\n".join(readiness.report() if verbose else readiness.report()[-1:]), status)
 
     async def figures(_: Request) -> Response:
         body, content_type = metrics()
@@ -62,7 +62,8 @@ def admin_app(readiness: Readiness, metrics: Metrics) -> Starlette:
     return app
 
 
-def _plain(text: str, status: int = 200) -> Response:
+def plain_answer(text: str, status: int = 200) -> Response:
+    """A text, which nobody may keep."""
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return PlainTextResponse(text + "\n", status, headers)
 

@@ -33,6 +33,7 @@ from extauthz.serving.reload import PolicyReloader
 from extauthz.serving.transport import Handler
 from extauthz.serving.transports import CheckServer, Transport, check_server, chosen
 from extauthz.serving.watching import watch
+from extauthz.serving.worker import until_gone
 
 __all__ = ["Server", "ServerParts", "serve"]
 
@@ -62,6 +63,8 @@ class ServerParts:
     """What else runs as long as the server does, by name; each is started again if it ends."""
     first_fetch: float = 5.0
     """Seconds that readiness waits for the first word of each provider."""
+    supervisor: int | None = None
+    """A descriptor at whose end the supervisor of this process is gone, and the process stops; None without one."""
     drain_delay: float = 5.0
     """Seconds between NOT_SERVING and the end of new calls; more than the interval of the health checks."""
     grace: float = 10.0
@@ -80,6 +83,7 @@ class Server:
         self._certificates: dict[str, Certificates] = {}
         self._background: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
         self.check_address: Address | None = None
@@ -151,6 +155,13 @@ class Server:
 
         return lambda: watch(certificates.paths, reload)
 
+    def on_abandoned(self, stop: Callable[[], None]) -> None:
+        """Call ``stop`` when the supervisor is gone, if there is one."""
+        descriptor = self._parts.supervisor
+        if descriptor is not None:
+            self._watching = asyncio.create_task(until_gone(descriptor), name="supervisor")
+            self._watching.add_done_callback(lambda task: None if task.cancelled() else stop())
+
     async def wait(self) -> None:
         """Wait until the server has stopped. Raises ServingError if a listener ended although nobody asked."""
         if self._check is None or self._admin is None:
@@ -195,6 +206,8 @@ class Server:
                 await self._check.stop(0)
             await finishing
         hurry.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._background is not None:
             self._background.cancel()
             await asyncio.wait({self._background})
@@ -230,6 +243,7 @@ async def serve(server: Server) -> None:
     with _signals(signalled, hung_up):
         await server.start()
         ended = asyncio.create_task(server.wait())
+        server.on_abandoned(asked.set)
         told = asyncio.create_task(asked.wait())
         await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()

@@ -4,6 +4,7 @@
 """
 
 from extauthz.telemetry.logs import configure as configure_logs
+from extauthz.telemetry.merging import MergedMetrics
 from extauthz.telemetry.metrics import CONTENT_TYPE, LoadOutcome, Metrics, ProviderState
 from extauthz.telemetry.observer import Telemetry, open_telemetry
 from extauthz.telemetry.settings import DecisionSettings, TraceSettings
@@ -12,6 +13,7 @@ __all__ = [
     "CONTENT_TYPE",
     "DecisionSettings",
     "LoadOutcome",
+    "MergedMetrics",
     "Metrics",
     "ProviderState",
     "Telemetry",

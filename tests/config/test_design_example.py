@@ -61,7 +61,6 @@ def test_it_loads_as_published(load: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
     [
-        ("workers: 1", "workers: 4", "6:1: more than one worker is not available"),
         ('"memory:"', '"sqlite:///x"', "30:14: store.url: is not a URL of a store that this version knows"),
         ("http:  {address: 127.0.0.1:8080}", "http:  {address: 127.0.0.1:9999}", "3:3: listen.http is not available"),
     ],

@@ -95,10 +95,6 @@ def test_empty_is_unset(load: Callable[..., Any]) -> None:
             "EXTAUTHZ_ROLES__INCLUDES__ADMIN",
             "no setting has this variable (give the whole of EXTAUTHZ_ROLES__INCLUDES as JSON)",
         ),
-        (
-            "EXTAUTHZ_WORKERS",
-            "more than one worker is not available in this version of extauthz: it runs in one process (unset it)",
-        ),
     ],
 )
 def test_unknown_names(problems: Callable[..., list[str]], name: str, problem: str) -> None:

@@ -29,7 +29,7 @@ def filters(document: Any) -> list[Any]:
 @pytest.mark.parametrize("authz", [None, *ADDRESSES])
 def test_nothing_is_left_to_fill_in(kind: str, authz: str | None) -> None:
     """The text is YAML without placeholders."""
-    text = render(kind, authz=authz)
+    text = render(kind, authz=[authz] if authz else [])
     assert "${" not in text
     assert all(yaml.safe_load_all(text))
 
@@ -78,7 +78,7 @@ def test_the_template_is_the_mesh_that_is_tested() -> None:
 
 def test_a_unix_socket_is_a_static_pipe() -> None:
     """As recommended for a server on the same host."""
-    cluster = yaml.safe_load(render("filter", authz="unix:/run/extauthz.sock"))["clusters"][0]
+    cluster = yaml.safe_load(render("filter", authz=["unix:/run/extauthz.sock"]))["clusters"][0]
     address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
     assert (cluster["type"], address) == ("STATIC", {"pipe": {"path": "/run/extauthz.sock"}})
 
@@ -109,14 +109,14 @@ def test_nonsense_is_refused(kind: str, values: dict[str, Any]) -> None:
 
 def test_an_address_cannot_break_out() -> None:
     """Values are written as JSON: quotes and line ends stay inside."""
-    text = render("filter", authz='a"}\nevil: 1\n:9000')
+    text = render("filter", authz=['a"}\nevil: 1\n:9000'])
     endpoint = yaml.safe_load(text)["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
     assert endpoint["address"]["socket_address"] == {"address": 'a"}\nevil: 1\n', "port_value": 9000}
 
 
 def test_istio_asks_about_everything() -> None:
     """CUSTOM rules decide who is checked: the one that is printed checks all."""
-    mesh, policy = yaml.safe_load_all(render("istio", authz="authz.ns.svc.cluster.local:9000"))
+    mesh, policy = yaml.safe_load_all(render("istio", authz=["authz.ns.svc.cluster.local:9000"]))
     provider = mesh["meshConfig"]["extensionProviders"][0]
     assert policy["spec"]["provider"]["name"] == provider["name"]
     assert policy["spec"]["action"] == "CUSTOM"
@@ -130,7 +130,7 @@ def test_istio_asks_about_everything() -> None:
 def test_a_real_envoy_accepts_the_bootstrap(tmp_path: Path, envoy: Path, authz: str) -> None:
     """`envoy --mode validate` of what is printed."""
     config = tmp_path / "envoy.yaml"
-    config.write_text(render("envoy", authz=authz, headers_allowed=["x-auth-*", "x-tenant", "authorization"]))
+    config.write_text(render("envoy", authz=[authz], headers_allowed=["x-auth-*", "x-tenant", "authorization"]))
     checked = validate(config, envoy)
     assert checked.returncode == 0, checked.stderr
 
@@ -147,3 +147,26 @@ def test_a_real_envoy_accepts_the_fragment_in_its_place(tmp_path: Path, envoy: P
     config.write_text(yaml.safe_dump(whole))
     checked = validate(config, envoy)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_workers_and_replicas_are_endpoints_of_one_cluster() -> None:
+    """Over which Envoy spreads each request."""
+    cluster = yaml.safe_load(render("filter", authz=["127.0.0.1:9000", "127.0.0.1:9001"]))["clusters"][0]
+    (locality,) = cluster["load_assignment"]["endpoints"]
+    ports = [one["endpoint"]["address"]["socket_address"]["port_value"] for one in locality["lb_endpoints"]]
+    assert (ports, cluster["type"]) == ([9000, 9001], "STATIC")
+    sockets = yaml.safe_load(render("envoy", authz=["unix:/run/a.sock", "unix:/run/a-1.sock"]))
+    assert "/run/a-1.sock" in str(sockets)
+
+
+@pytest.mark.parametrize(
+    ("kind", "authz", "told"),
+    [
+        ("istio", ["a:1", "b:1"], "by their Service"),
+        ("filter", ["unix:/run/a.sock", "authz.example.com:9000"], "one cluster"),
+    ],
+)
+def test_endpoints_that_can_not_be_together_are_refused(kind: str, authz: list[str], told: str) -> None:
+    """Envoy would refuse them later."""
+    with pytest.raises(EnvoyConfigError, match=told):
+        render(kind, authz=authz)

@@ -1,0 +1,286 @@
+"""Several processes that each answer Checks, and one that looks after them.
+
+Python answers Checks on one core, so ``workers: N`` starts N whole servers, each with a Check listener of its own (see
+``worker``). One shared port would leave workers idle, since Envoy opens few connections that last, one for each endpoint;
+with N endpoints it spreads every request.
+
+The supervisor answers no Check. It starts the workers, starts one again that died, passes a stop on to all of them, starts
+them anew in turn when asked to (SIGHUP), and has the admin listener, where the workers' figures are added up. The first
+worker is started alone: what keeps it from starting keeps all others from it, and is told once.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from extauthz.errors import ExtAuthzError, ServingError
+from extauthz.serving.admin import AdminServer, plain_answer
+from extauthz.serving.certificates import Certificates
+from extauthz.serving.listener import Listener, check_listener
+from extauthz.serving.worker import WorkerPlace
+from extauthz.serving.worker_process import WorkerProcess
+
+__all__ = ["Figures", "Supervisor", "SupervisorParts", "run_workers", "worker_command"]
+
+_log = structlog.get_logger()
+
+_ADMIN = "listen.admin"
+_LOOK_SECONDS = 0.2
+_FIGURES_SECONDS = 5.0
+"""How often the figures of each worker are read: what a worker counted since is lost if it dies."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_STABLE_SECONDS = 10.0
+"""After which a worker that dies is started again without a pause."""
+_START_SECONDS = 30.0
+_STREAMS = (0, 1, 2)
+_WRONG_USE = 2
+"""The exit code of a server whose configuration or policies can't be used."""
+
+
+class Figures(Protocol):
+    """Adds up the figures of processes. ``extauthz.telemetry.MergedMetrics`` is the real one."""
+
+    def retire(self, text: bytes) -> None:
+        """Keep what a process counted that is no more."""
+        ...
+
+    def merged(self, texts: Sequence[bytes]) -> tuple[bytes, str]:
+        """The figures of all, and their content type."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorParts:
+    """What a supervisor is made of."""
+
+    workers: int
+    command: Callable[[WorkerPlace], Sequence[str]]
+    """The command line of a worker."""
+    admin: Listener
+    figures: Figures
+    check_configuration: Callable[[], None]
+    """Raises ExtAuthzError if the configuration, read again, can't be used."""
+    settle_seconds: float
+    """How long proxies may take to notice that a worker is back; more than the interval of their health checks."""
+    stop_seconds: float
+    """How long a worker may take to stop in order."""
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+class Supervisor:
+    """Looks after the workers, in the running event loop."""
+
+    def __init__(self, parts: SupervisorParts) -> None:
+        """Nothing is opened or started yet."""
+        self._parts = parts
+        # Of mode 0700: nobody else reads what workers say.
+        self._folder = tempfile.TemporaryDirectory(prefix="extauthz-")
+        reading, self._lifeline = os.pipe()
+        self._reading = reading
+        self._workers = [
+            WorkerProcess(WorkerPlace(number, reading, str(Path(self._folder.name) / f"{number}.sock")))
+            for number in range(parts.workers)
+        ]
+        self._stopping = asyncio.Event()
+        self._renewal: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Stop all workers in order; a second call stops them at once."""
+        if self._stopping.is_set():
+            for worker in self._workers:
+                worker.tell(signal.SIGTERM)
+        self._stopping.set()
+
+    def renew(self) -> None:
+        """Start the workers anew, one after the other, with the configuration as it is now."""
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._renew(), name="renewal")
+
+    async def run(self) -> int:
+        """Run until stopped; gives the exit code. Raises ServingError if the admin listener can't be opened."""
+        admin_listener = self._parts.admin
+        problem = check_listener(_ADMIN, admin_listener)
+        if problem:
+            raise ServingError(problem)
+        certificates = Certificates(_ADMIN, admin_listener.tls) if admin_listener.tls else None
+        admin = AdminServer(admin_listener, self._app(), certificates)
+        address = admin.bind(_ADMIN)
+        await admin.start()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            status = await self._first()
+            if status is None:
+                _log.info("supervising", workers=self._parts.workers, admin=str(address))
+                tasks = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
+                await self._stopping.wait()
+        finally:
+            for task in (*tasks, *([self._renewal] if self._renewal else [])):
+                task.cancel()
+            await asyncio.gather(*(self._end(worker) for worker in self._workers))
+            await admin.stop()
+            os.close(self._lifeline)
+            os.close(self._reading)
+            self._folder.cleanup()
+        return status or 0
+
+    async def _first(self) -> int | None:
+        """Start the first worker and wait until it serves; the exit code if it can't, or if a stop was asked for."""
+        worker = self._workers[0]
+        await self._start(worker)
+        while worker.running and not self._stopping.is_set():
+            if await worker.get("/livez") is not None:
+                return None
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self._stopping.is_set():
+            return 0
+        return _WRONG_USE if worker.status == _WRONG_USE else 1
+
+    async def _keep(self, worker: WorkerProcess) -> None:
+        """Start a worker whenever it is not there, and know how it is."""
+        loop = asyncio.get_running_loop()
+        pause, counted = _FIRST_PAUSE, loop.time()
+        while True:
+            if not worker.running:
+                if worker.status is not None and not worker.renewing:
+                    _log.error("worker ended", worker=worker.number, status=worker.status, starting_again_in=pause)
+                    worker.ready = False
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    worker.restarts += 1
+                await self._start(worker)
+            await worker.ask()
+            if loop.time() - counted >= _FIGURES_SECONDS:
+                counted = loop.time()
+                await worker.count()
+            if loop.time() - worker.began > _STABLE_SECONDS:
+                pause = _FIRST_PAUSE
+            ended = asyncio.create_task(worker.ended())
+            await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
+            ended.cancel()
+
+    async def _start(self, worker: WorkerProcess) -> None:
+        if worker.figures:
+            self._parts.figures.retire(worker.figures)
+            worker.figures = b""
+        await worker.start(self._parts.command(worker.place), self._parts.environment)
+
+    async def _renew(self) -> None:
+        try:
+            await asyncio.to_thread(self._parts.check_configuration)
+        except ExtAuthzError as error:
+            _log.error("the configuration can't be used, the workers go on with theirs", problem=str(error))
+            return
+        _log.info("starting the workers anew, one after the other")
+        loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            await worker.count()
+            worker.renewing, worker.ready = True, False
+            worker.tell(signal.SIGTERM)
+            deadline = loop.time() + self._parts.stop_seconds + _START_SECONDS
+            while not worker.ready:
+                if loop.time() > deadline:
+                    _log.error("a worker is not ready again, the others stay as they are", worker=worker.number)
+                    return
+                await asyncio.sleep(_LOOK_SECONDS)
+            # Before that the proxies would find none of two: one just left, and one not known to be back.
+            await asyncio.sleep(self._parts.settle_seconds)
+        _log.info("all workers were started anew")
+
+    async def _end(self, worker: WorkerProcess) -> None:
+        """Let a worker stop in order, and end it if it does not."""
+        worker.tell(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self._parts.stop_seconds):
+                await worker.ended()
+        except TimeoutError:
+            _log.error("worker did not stop, ending it", worker=worker.number)
+            worker.tell(signal.SIGKILL)
+            await worker.ended()
+
+    def _app(self) -> Starlette:
+        """The admin endpoints of all workers together."""
+
+        async def livez(_: Request) -> Response:
+            return plain_answer("ok")
+
+        async def readyz(request: Request) -> Response:
+            ready = any(worker.ready for worker in self._workers) and not self._stopping.is_set()
+            lines: list[str] = []
+            if "verbose" in request.query_params:
+                for report in await asyncio.gather(*(worker.report() for worker in self._workers)):
+                    lines += report
+                if self._stopping.is_set():
+                    lines.append("[-] draining: the server is stopping")
+            lines.append("ready" if ready else "not ready")
+            return plain_answer("\n".join(lines), 200 if ready else 503)
+
+        async def figures(_: Request) -> Response:
+            answering = sum(await asyncio.gather(*(worker.count() for worker in self._workers)))
+            body, content_type = self._parts.figures.merged([worker.figures for worker in self._workers])
+            body += self._own_figures(answering)
+            return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
+
+        routes = [
+            Route("/livez", livez, methods=["GET"]),
+            Route("/readyz", readyz, methods=["GET"]),
+            Route("/metrics", figures, methods=["GET"]),
+        ]
+        app = Starlette(routes=routes)
+        app.router.redirect_slashes = False
+        return app
+
+    def _own_figures(self, answering: int) -> bytes:
+        restarts = sum(worker.restarts for worker in self._workers)
+        return (
+            "# HELP extauthz_workers Worker processes that said how they are.\n"
+            "# TYPE extauthz_workers gauge\n"
+            f"extauthz_workers {answering}.0\n"
+            "# HELP extauthz_worker_restarts_total Worker processes that died and were started again.\n"
+            "# TYPE extauthz_worker_restarts_total counter\n"
+            f"extauthz_worker_restarts_total {restarts}.0\n"
+        ).encode()
+
+
+async def run_workers(parts: SupervisorParts) -> int:
+    """Run workers until SIGTERM or SIGINT; a second signal stops them at once, SIGHUP starts them anew in turn.
+
+    Gives the exit code: 0 after an orderly stop, else why the first worker could not start. Raises ServingError.
+    """
+    supervisor = Supervisor(parts)
+    hung_up = supervisor.stop if any(map(os.isatty, _STREAMS)) else supervisor.renew  # a closed terminal is none
+    with _signals(supervisor.stop, hung_up):
+        return await supervisor.run()
+
+
+@contextmanager
+def _signals(stop: Callable[[], None], hung_up: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    wanted: dict[int, Callable[[], None]] = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted[signal.SIGHUP] = hung_up
+    for one, callback in wanted.items():
+        loop.add_signal_handler(one, callback)
+    try:
+        yield
+    finally:
+        for one in wanted:
+            loop.remove_signal_handler(one)
+
+
+def worker_command(config: str | None) -> Callable[[WorkerPlace], Sequence[str]]:
+    """The command line of workers with this configuration file."""
+    chosen = () if config is None else ("--config", config)
+    return lambda place: (sys.executable, "-m", "extauthz", "serve", *chosen, "--worker", place.argument)
