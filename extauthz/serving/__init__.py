@@ -23,6 +23,7 @@ from extauthz.serving.reload import PolicyReloader
 from extauthz.serving.server import Server, ServerParts, serve
 from extauthz.serving.supervisor import SupervisorParts, run_workers, worker_command
 from extauthz.serving.transport import CHECK_METHOD, CHECK_SERVICE, Call, Handler
+from extauthz.serving.transports import check_server
 from extauthz.serving.worker import WorkerPlace
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "UnixAddress",
     "WorkerPlace",
     "check_listener",
+    "check_server",
     "parse_address",
     "read_policy_texts",
     "run_workers",
