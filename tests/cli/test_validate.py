@@ -48,7 +48,11 @@ def test_configuration_problems(run: Command, app: Any) -> None:
     Path("extauthz.yaml").write_text("check: {deadlin: 1s}\nlisten: {http: {}}\n", "utf-8")
     result = run("validate")
     assert result.code == 1
-    assert [line.split(" ")[0] for line in result.out.splitlines()] == ["extauthz.yaml:1:9:", "extauthz.yaml:2:10:", "2"]
+    assert [line.split(" ")[0] for line in result.out.splitlines()] == [
+        "extauthz.yaml:1:9:",
+        "extauthz.yaml:2:10:",
+        "2",
+    ]
     assert result.out.endswith("2 problems; policies are looked at once the configuration can be read\n")
     assert app.validated == []
 
