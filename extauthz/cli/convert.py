@@ -34,9 +34,16 @@ def convert(
     root_namespace: Annotated[
         str, Parameter(help="The namespace whose policies are for the whole mesh.")
     ] = "istio-system",
+    namespace: Annotated[str, Parameter(help="The namespace of objects that name none, as with kubectl.")] = "",
     trust_domain: Annotated[
         str, Parameter(help="The mesh's trust domain: what cluster.local stands for in principals.")
     ] = "cluster.local",
+    trust_domain_alias: Annotated[
+        list[str] | None,
+        Parameter(
+            help="One of meshConfig.trustDomainAliases: principals of it count as those of the mesh.", negative=""
+        ),
+    ] = None,
     this_server: Annotated[
         list[str] | None,
         Parameter(
@@ -63,7 +70,8 @@ def convert(
         tuple(host or ()),
         workloads=scope == "context",
         root=root_namespace,
-        trust_domain=trust_domain,
+        namespace=namespace,
+        trust_domains=(trust_domain, *(trust_domain_alias or ())),
         this_server=tuple(this_server or ()),
     )
     made = convert(*_texts(files), group=group, scope=asked)

@@ -45,17 +45,23 @@ class FieldError(ValueError):
         self.hint = hint
 
 
-def validation_problems(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
-    """Every fault that pydantic found in a document, with its place; ``model`` offers the names of known keys."""
-    return [_problem(fault, document, model) for fault in error.errors(include_url=False, include_input=False)]
+def validation_problems(
+    error: ValidationError, document: Document, model: type[BaseModel], *, under: tuple[str | int, ...] = ()
+) -> list[Problem]:
+    """Every fault that pydantic found in a document, with its place; ``model`` offers the names of known keys.
+
+    ``under`` is the path to what was validated, if it is not the whole document.
+    """
+    faults = error.errors(include_url=False, include_input=False)
+    return [_problem(fault, document, model, under) for fault in faults]
 
 
-def _problem(fault: Any, document: Document, model: type[BaseModel]) -> Problem:
-    path = _written_path(fault["loc"], document)
+def _problem(fault: Any, document: Document, model: type[BaseModel], under: tuple[str | int, ...]) -> Problem:
+    path = _written_path((*under, *fault["loc"]), document)
     kind = fault["type"]
     name = spelled(path) or "the document"
     if kind == "extra_forbidden":
-        known = _known_keys(model, path[:-1])
+        known = _known_keys(model, path[len(under) : -1])
         close = get_close_matches(str(path[-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else ("known are: " + ", ".join(sorted(known)) if known else "")
         return Problem(document.where(path, key=True), f"unknown key {name!r}", hint)

@@ -16,7 +16,7 @@ kind: AuthorizationPolicy
 metadata: {name: web, namespace: shop}
 spec:
   rules:
-  - from: [{source: {requestPrincipals: ["*"]}}]
+  - from: [{source: {principals: ["cluster.local/ns/shop/sa/web"]}}]
     to: [{operation: {methods: [GET], paths: ["/orders"]}}]
 """
 
@@ -51,6 +51,19 @@ def test_programs_get_everything(run: Command) -> None:
     report = json.loads(run("convert", "istio.yaml", "--output", "json").out)
     assert [policy["metadata"]["name"] for policy in report["policies"]] == ["web"]
     assert report["losses"][0]["code"] == "asks-for-context"
+
+
+def test_the_mesh_is_described_by_options(run: Command) -> None:
+    """Its trust domain with the aliases, and the namespace of objects that name none."""
+    Path("istio.yaml").write_text(ISTIO.replace(", namespace: shop", ""), "utf-8")
+    assert "has no namespace" in run("convert", "istio.yaml").err
+    mesh = ("--namespace", "shop", "--trust-domain", "example.org", "--trust-domain-alias", "old.org")
+    report = json.loads(run("convert", "istio.yaml", *mesh, "--output", "json").out)
+    policy = report["policies"][0]
+    assert policy["metadata"]["namespace"] == "shop"
+    assert policy["spec"]["rules"][0]["from"] == [
+        {"principals": ["spiffe://example.org/ns/shop/sa/web", "spiffe://old.org/ns/shop/sa/web"]}
+    ]
 
 
 def test_nothing_is_overwritten_by_accident(run: Command) -> None:

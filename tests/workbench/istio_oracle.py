@@ -7,10 +7,13 @@ attribute is absent.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
+
+TRUST_DOMAINS = ("td", "old")
+"""Of the mesh: its own, and an alias."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,8 @@ def _word(name: str, values: list[str], asked: Asked) -> bool:
         return any(address in ip_network(value, strict=False) for value in values)
     if name == "ports":
         return str(asked.port) in values
-    if name == "namespaces":
-        return any(re.fullmatch(f".*/ns/{_regex(value)}/.*", asked.principal) for value in values)
-    if name == "serviceAccounts":
-        return any(re.fullmatch(_account(value), asked.principal) for value in values)
-    if name == "principals":
-        return any(_principal(value, asked.principal) for value in values)
+    if name in _OF_THE_PEER:
+        return any(_OF_THE_PEER[name](value, asked.principal) for value in values)
     if name == "requestPrincipals":
         return any(_request_principal(value, asked) for value in values)
     found = {
@@ -84,7 +83,7 @@ def _word(name: str, values: list[str], asked: Asked) -> bool:
     if name == "paths":
         return any(_path(value, found) for value in values)
     if name == "hosts":
-        return any(_text(value.lower(), found) for value in values)
+        return any(_text(value.lower(), found.lower()) for value in values)
     return any(_text(value, found) for value in values)
 
 
@@ -109,13 +108,63 @@ def _key(key: str, values: list[str], asked: Asked) -> bool:
         if found[1] in ("scope", "permission") and isinstance(claim, str):
             held = claim.split(" ")  # buildSpaceDelimitedClaims: Envoy makes a list of these
         return any(_text(value, one) for value in values for one in held if isinstance(one, str))
-    return _word(
-        {"source.ip": "ipBlocks", "remote.ip": "remoteIpBlocks", "destination.port": "ports"}.get(
-            key, {"source.principal": "principals", "source.namespace": "namespaces"}.get(key, "requestPrincipals")
-        ),
-        values,
-        asked,
+    return _word(_FIELDS.get(key, "requestPrincipals"), values, asked)
+
+
+_OF_THE_PEER: Mapping[str, Callable[[str, str], bool]] = {
+    "namespaces": lambda value, principal: re.fullmatch(f".*/ns/{_regex(value)}/.*", principal) is not None,
+    "serviceAccounts": lambda value, principal: re.fullmatch(_account(value), principal) is not None,
+    "trustDomains": lambda value, principal: any(_domain(one, principal) for one in _expanded(value)),
+    "principals": lambda value, principal: any(_principal(one, principal) for one in _aliases(value)),
+}
+_FIELDS = {
+    "source.ip": "ipBlocks",
+    "remote.ip": "remoteIpBlocks",
+    "destination.port": "ports",
+    "source.principal": "principals",
+    "source.namespace": "namespaces",
+    "source.serviceAccount": "serviceAccounts",
+    "source.trustDomain": "trustDomains",
+}
+
+
+def _aliases(principal: str) -> list[str]:
+    """Bundle.ReplaceTrustDomainAliases."""
+    parts = principal.split("/")
+    if len(parts) != 5 or parts[0] == "*":
+        return [principal]
+    domain, rest = parts[0], "/".join(parts[1:])
+    ours = [name for name in TRUST_DOMAINS if _meets(domain, name) or _meets(name, domain)]
+    if not ours and domain != "cluster.local":
+        return [principal]
+    return [
+        principal if domain.startswith("*") and name.endswith(domain[1:]) else f"{name}/{rest}"
+        for name in TRUST_DOMAINS
+    ]
+
+
+def _meets(pattern: str, text: str) -> bool:
+    """StringMatch of the trust domains."""
+    return (
+        pattern == text
+        or (pattern.endswith("*") and text.startswith(pattern[:-1]))
+        or (pattern.startswith("*") and text.endswith(pattern[1:]))
     )
+
+
+def _expanded(value: str) -> Sequence[str]:
+    """Bundle.ExpandTrustDomainAliases."""
+    return TRUST_DOMAINS if value in TRUST_DOMAINS else (value,)
+
+
+def _domain(value: str, principal: str) -> bool:
+    """SrcTrustDomainGenerator."""
+    if value == "*":
+        return principal.startswith("spiffe://")
+    if "*" not in value:
+        return principal.startswith(f"spiffe://{value}/")
+    before, _, after = value.partition("*")
+    return re.fullmatch(f"spiffe://{re.escape(before)}[^/]*{re.escape(after)}/.*", principal) is not None
 
 
 def _path(pattern: str, path: str) -> bool:

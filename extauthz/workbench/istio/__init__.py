@@ -1,7 +1,8 @@
 """Istio's AuthorizationPolicy and RequestAuthentication, turned into AuthPolicy documents that never allow more.
 
-``scope`` says which workloads an object is for, ``words`` turns patterns into ours or into CEL, ``rules`` turns one rule
-into ours, ``conversion`` does the documents, ``providers`` the issuers. What has no equivalent is a ``Loss``: what allows
+``form`` and ``reading`` take what Istio takes, ``scope`` says which workloads an object is for, ``words`` turns patterns
+into ours or into CEL, ``sources``, ``operations`` and ``conditions`` the parts of a rule (``parts``) that ``rules`` puts
+together, ``conversion`` does the documents, ``providers`` the issuers. What has no equivalent is a ``Loss``: what allows
 then allows less, what denies denies more, and the person is told where and what to do.
 """
 

@@ -12,23 +12,22 @@ Istio chooses workloads by namespace and labels, which a request does not have. 
 ``context_extensions``, and a policy that allows is made to ask for that; one that denies is made to cover everything.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from extauthz.documents import Document, read_documents
 from extauthz.errors import Problem
 from extauthz.model import ANONYMOUS
+from extauthz.workbench.istio.form import AuthenticationForm, AuthorizationForm
 from extauthz.workbench.istio.losses import Loss, Losses
+from extauthz.workbench.istio.parts import Side, Surroundings
 from extauthz.workbench.istio.providers import provider_of
-from extauthz.workbench.istio.rules import MadeRule, Surroundings, made_rules
-from extauthz.workbench.istio.scope import Authentication, Scope, at, dry_run, labels_of
+from extauthz.workbench.istio.reading import Found, Objects, read_objects
+from extauthz.workbench.istio.rules import MadeRule, made_rules
+from extauthz.workbench.istio.scope import Authentication, Scope
 
 __all__ = ["Converted", "Scope", "convert"]
 
-_AUTHORIZATION = "AuthorizationPolicy"
-_AUTHENTICATION = "RequestAuthentication"
-_VERSIONS = ("security.istio.io/v1", "security.istio.io/v1beta1")
 _NOT_ANONYMOUS = f'!("{ANONYMOUS}" in identity.roles)'
 
 
@@ -50,33 +49,15 @@ def convert(*texts: tuple[str, str], group: str, scope: Scope) -> Converted:
 
     ``group`` is the API group of AuthPolicy documents. What belongs together must come together.
     """
+    objects = read_objects(*texts)
     converter = _Converter(group, scope)
-    problems: list[Problem] = []
-    objects: list[tuple[Document, tuple[str | int, ...], Any]] = []
-    for text, file in texts:
-        documents, found = read_documents(text, file)
-        problems += found
-        objects += [(document, *one) for document in documents for one in _objects(document)]
-    # The providers first: policies name them.
-    for document, path, value in sorted(objects, key=lambda one: not _authenticates(one[2])):
-        converter.take(document, path, value)
+    converter.take(objects)
     return Converted(
-        tuple(converter.policies), tuple(converter.providers), tuple(converter.losses), (*problems, *converter.problems)
+        tuple(converter.policies),
+        tuple(converter.providers),
+        tuple(converter.losses),
+        (*objects.problems, *converter.problems),
     )
-
-
-def _authenticates(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("kind") == _AUTHENTICATION
-
-
-def _objects(document: Document) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    value = document.value
-    if isinstance(value, dict) and value.get("kind") == "List":
-        items = value.get("items")
-        for number, item in enumerate(items if isinstance(items, list) else ()):
-            yield ("items", number), item
-    else:
-        yield (), value
 
 
 class _Converter:
@@ -92,108 +73,109 @@ class _Converter:
         self._names: set[tuple[str, str]] = set()
         self._authentications: list[Authentication] = []
 
-    def take(self, document: Document, path: tuple[str | int, ...], value: Any) -> None:
-        """Convert one object, or note why not."""
-        where = document.where(path)
-        losses = Losses(where)
-        kind = value.get("kind") if isinstance(value, dict) else None
-        if not isinstance(value, dict) or not isinstance(value.get("spec", {}), dict | None):
-            self.problems.append(Problem(where, "is no Kubernetes object", "an object has kind, metadata and spec"))
-        elif kind not in (_AUTHORIZATION, _AUTHENTICATION):
-            losses.add(
-                "not-converted", f"kind {kind!r} is not converted", f"{_AUTHORIZATION} and {_AUTHENTICATION} are"
-            )
-        elif value.get("apiVersion") not in _VERSIONS:
-            self.problems.append(
-                Problem(where, f"unknown apiVersion {value.get('apiVersion')!r}", f"write {_VERSIONS[0]}")
-            )
-        elif kind == _AUTHENTICATION:
-            self._authentication(document, path, value, losses)
-        else:
-            try:
-                self._authorization(document, path, value, losses)
-            except (AttributeError, TypeError):
-                self.problems.append(
-                    Problem(where, "is no AuthorizationPolicy as Istio has it", "check it with istioctl")
+    def take(self, objects: Objects) -> None:
+        """Convert all of them: the providers first, as policies name them."""
+        for where, kind in objects.others:
+            self.losses.append(
+                Loss(
+                    "not-converted",
+                    where,
+                    f"kind {kind!r} is not converted",
+                    "AuthorizationPolicy and RequestAuthentication are",
                 )
-        self.losses += losses.found
-
-    def _authentication(
-        self, document: Document, path: tuple[str | int, ...], value: Mapping[str, Any], losses: Losses
-    ) -> None:
-        name = at(value, "metadata", "name") or "provider"
-        before = len(self.providers)
-        rules = at(value, "spec", "jwtRules")
-        rules = rules if isinstance(rules, list) else []
-        for number, rule in enumerate(rules):
-            losses.where = document.where((*path, "spec", "jwtRules", number))
-            if not isinstance(rule, dict) or not isinstance(rule.get("issuer"), str):
-                self.problems.append(Problem(losses.where, "a JWT rule needs an issuer"))
-                continue
-            self.providers.append(provider_of(f"{name}-{number + 1}" if len(rules) > 1 else str(name), rule, losses))
-        spec = value.get("spec") or {}
-        self._authentications.append(
-            Authentication(
-                frozenset(provider["name"] for provider in self.providers[before:]),
-                str(at(value, "metadata", "namespace") or ""),
-                labels_of(spec),
-                bool(spec.get("targetRefs") or spec.get("targetRef")),
             )
-        )
+        for authentication in objects.authentications:
+            losses = Losses(authentication.where())
+            self._authentication(authentication, losses)
+            self.losses += losses.found
+        for authorization in objects.authorizations:
+            losses = Losses(authorization.where())
+            self._authorization(authorization, losses)
+            self.losses += losses.found
 
-    def _authorization(
-        self, document: Document, path: tuple[str | int, ...], value: Mapping[str, Any], losses: Losses
-    ) -> None:
-        spec = value.get("spec") or {}
-        action = spec.get("action", "ALLOW")
-        name, namespace = str(at(value, "metadata", "name")), str(at(value, "metadata", "namespace") or "")
-        if action == "CUSTOM":
-            self._custom(spec, losses)
+    def _namespace(self, found: Found[Any]) -> str:
+        """Of an object; without one, nobody knows for which workloads it is."""
+        namespace: str = found.form.metadata.namespace or self._scope.namespace
+        if not namespace and self._scope.workloads:
+            self.problems.append(
+                Problem(
+                    found.where("metadata"),
+                    "has no namespace, so it is not known for which workloads it is",
+                    "write metadata.namespace, or give --namespace, which kubectl would put it into",
+                )
+            )
+        return namespace
+
+    def _authentication(self, found: Found[AuthenticationForm], losses: Losses) -> None:
+        spec, metadata = found.form.spec, found.form.metadata
+        before = len(self.providers)
+        for number, rule in enumerate(spec.jwt_rules):
+            losses.where = found.where("spec", "jwtRules", number)
+            name = f"{metadata.name}-{number + 1}" if len(spec.jwt_rules) > 1 else metadata.name
+            self.providers.append(provider_of(name, rule, losses))
+        names = frozenset(provider["name"] for provider in self.providers[before:])
+        self._authentications.append(Authentication(names, self._namespace(found), spec.labels, spec.attached))
+
+    def _authorization(self, found: Found[AuthorizationForm], losses: Losses) -> None:
+        spec, metadata = found.form.spec, found.form.metadata
+        if spec.action == "CUSTOM":
+            self._custom(spec.provider.name if spec.provider else "", losses)
             return
-        if action not in ("ALLOW", "DENY"):
-            losses.add("not-converted", f"a policy with action {action} decides nothing and is not converted")
+        if spec.action == "AUDIT":
+            losses.add("not-converted", "a policy with action AUDIT decides nothing and is not converted")
             return
-        deny = action == "DENY"
-        made: list[dict[str, Any]] = []
-        for number, rule in enumerate(spec.get("rules") or ()):
-            losses.where = document.where((*path, "spec", "rules", number))
-            made += self._rules(number, rule, namespace, losses, deny=deny)
-        losses.where = document.where(path)
+        deny = spec.action == "DENY"
+        namespace = self._namespace(found)
+        providers = self._sure(found.form, namespace)
+        side = Side(losses, Surroundings(namespace, self._scope.trust_domains, providers), deny)
+        made = self._rules(found, side)
         if deny and not made:
             losses.add("not-converted", "denies nothing, and is left out")
             return
-        targets = self._targets(spec, namespace, losses, deny=deny)
-        body: dict[str, Any] = {"mode": "Shadow"} if dry_run(value) else {}
+        body: dict[str, Any] = {"mode": "Shadow"} if metadata.dry_run else {}
+        targets = self._targets(found.form, namespace, losses, deny=deny)
         if targets:
             body["targets"] = targets
         if not deny:
-            made, authentication = self._authenticated(made, spec, namespace, losses)
+            made, authentication = self._authenticated(made, providers, losses)
             if authentication:
                 body["authentication"] = authentication
         if made:
             body["deny" if deny else "rules"] = made
-        metadata = {"name": self._unique(name, namespace), **({"namespace": namespace} if namespace else {})}
-        policy = {"apiVersion": f"{self._group}/v1", "kind": "AuthPolicy", "metadata": metadata, "spec": body}
-        comment = f"From {_AUTHORIZATION} {f'{namespace}/' if namespace else ''}{name} ({losses.where})."
-        self.policies.append((comment, policy))
+        self.policies.append(
+            (
+                f"From AuthorizationPolicy {_full(metadata.name, namespace)} ({losses.where}).",
+                self._policy(metadata.name, namespace, body),
+            )
+        )
 
-    def _rules(
-        self, number: int, rule: Mapping[str, Any] | None, namespace: str, losses: Losses, *, deny: bool
-    ) -> list[dict[str, Any]]:
-        """What one rule becomes."""
-        if rule is None:
-            losses.add("not-converted", "an empty entry of `rules` is skipped, as Istio does")
-            return []
-        found = made_rules(rule, losses, Surroundings(namespace, self._scope.trust_domain), deny=deny)
+    def _policy(self, name: str, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        metadata = {"name": self._unique(name, namespace)} | ({"namespace": namespace} if namespace else {})
+        return {"apiVersion": f"{self._group}/v1", "kind": "AuthPolicy", "metadata": metadata, "spec": body}
+
+    @staticmethod
+    def _rules(found: Found[AuthorizationForm], side: Side) -> list[dict[str, Any]]:
+        """What the rules of one policy become, each with its place."""
         made: list[dict[str, Any]] = []
-        for index, one in enumerate(found):
-            label = f"rule-{number + 1}" + (f"-{index + 1}" if len(found) > 1 else "")
-            made += _denials(label, one) if deny else _allows(label, one)
+        token = False
+        for number, rule in enumerate(found.form.spec.rules):
+            side.losses.where = found.where("spec", "rules", number)
+            rules = made_rules(rule, side)
+            for index, one in enumerate(rules):
+                label = f"rule-{number + 1}" + (f"-{index + 1}" if len(rules) > 1 else "")
+                made += _denials(label, one) if side.deny else _allows(label, one)
+                token |= one.token
+        side.losses.where = found.where()
+        if token and not side.deny and side.around.providers is None:
+            side.losses.add(
+                "any-token",
+                "no RequestAuthentication was given, so the tokens of every provider count",
+                "convert it together with the RequestAuthentication objects of the mesh",
+            )
         return made
 
-    def _custom(self, spec: Mapping[str, Any], losses: Losses) -> None:
+    def _custom(self, provider: str, losses: Losses) -> None:
         """A policy that delegates, to this server or to another authorizer, which may deny what we would allow."""
-        provider = str(at(spec, "provider", "name") or "")
         if provider not in self._scope.this_server:
             self.problems.append(
                 Problem(
@@ -203,17 +185,26 @@ class _Converter:
                 )
             )
 
+    def _sure(self, form: AuthorizationForm, namespace: str) -> frozenset[str] | None:
+        """The providers whose tokens Istio looks at wherever a policy applies; None if nobody said."""
+        if not self._authentications:
+            return None
+        spec = form.spec
+        return frozenset().union(
+            *(
+                one.providers
+                for one in self._authentications
+                if not self._scope.workloads
+                or one.covers(namespace, spec.labels, self._scope.root, whole=spec.attached)
+            )
+        )
+
     def _authenticated(
-        self, made: list[dict[str, Any]], spec: Mapping[str, Any], namespace: str, losses: Losses
+        self, made: list[dict[str, Any]], sure: frozenset[str] | None, losses: Losses
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The rules that allow, and whose tokens count for them."""
         authentication: dict[str, Any] = {}
-        if self._authentications and self._scope.workloads:
-            labels, whole = labels_of(spec), bool(spec.get("targetRefs") or spec.get("targetRef"))
-            sure: set[str] = set()
-            for one in self._authentications:
-                if one.covers(namespace, labels, self._scope.root, whole=whole):
-                    sure |= one.providers
+        if sure is not None:
             if sure != {provider["name"] for provider in self.providers}:
                 told = f"of {', '.join(sorted(sure))}" if sure else "of nobody"
                 losses.add(
@@ -227,11 +218,10 @@ class _Converter:
             authentication["optional"] = True
         return made, authentication
 
-    def _targets(self, spec: Mapping[str, Any], namespace: str, losses: Losses, *, deny: bool) -> list[dict[str, Any]]:
+    def _targets(self, form: AuthorizationForm, namespace: str, losses: Losses, *, deny: bool) -> list[dict[str, Any]]:
         target: dict[str, Any] = {"hosts": list(self._scope.hosts)} if self._scope.hosts else {}
-        chosen = dict(labels_of(spec))
-        named = spec.get("targetRefs") or spec.get("targetRef")
-        if named:
+        chosen = dict(form.spec.labels)
+        if form.spec.attached:
             chosen["targetRefs"] = "unknown"
         if namespace and namespace != self._scope.root:
             chosen["namespace"] = namespace
@@ -257,12 +247,16 @@ class _Converter:
         return made
 
 
+def _full(name: str, namespace: str) -> str:
+    return f"{namespace}/{name}" if namespace else name
+
+
 def _allows(label: str, made: MadeRule) -> Sequence[dict[str, Any]]:
     words = _words(made)
     when = {"when": made.when} if made.when else {}
     told = [{"name": label, **words, **when}]
     if not made.token:
-        told.append({"name": f"{label}-anonymous", "role": ANONYMOUS, **words, **when})
+        told.append({"name": f"{label}-{ANONYMOUS}", "role": ANONYMOUS, **words, **when})
     return told
 
 

@@ -9,7 +9,7 @@ __all__ = ["Loss", "Losses"]
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One difference between what was written and what was made of it; never one that allows more."""
+    """One difference between what was written and what was made of it; never one that allows more, but for ``host-ports``."""
 
     code: str
     where: Position

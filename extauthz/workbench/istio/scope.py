@@ -6,11 +6,8 @@ where their workloads do: a policy's rules see the tokens of a RequestAuthentica
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["Authentication", "Scope", "at", "dry_run", "labels_of"]
-
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+__all__ = ["Authentication", "Scope"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +21,10 @@ class Scope:
     asks this server."""
     root: str = "istio-system"
     """The namespace whose policies are for the whole mesh."""
-    trust_domain: str = "cluster.local"
-    """Of the mesh: what ``cluster.local`` stands for in principals."""
+    namespace: str = ""
+    """Of objects that name none; empty if that is not known."""
+    trust_domains: tuple[str, ...] = ("cluster.local",)
+    """Of the mesh, and its aliases after it: what ``cluster.local`` stands for in principals."""
     this_server: tuple[str, ...] = ()
     """Names of extension providers that are this server: policies that delegate to them are left out."""
 
@@ -47,20 +46,3 @@ class Authentication:
         """
         near = self.namespace in (namespace, root)
         return near and not self.elsewhere and not (whole and self.labels) and self.labels.items() <= labels.items()
-
-
-def labels_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    labels = at(spec, "selector", "matchLabels") or {}
-    return {str(key): str(label) for key, label in labels.items()} if isinstance(labels, dict) else {}
-
-
-def dry_run(value: Any) -> bool:
-    """As Go reads a bool, which is how Istio reads the annotation."""
-    return str(at(value, "metadata", "annotations", "istio.io/dry-run") or "") in _TRUE
-
-
-def at(value: Any, *path: str) -> Any:
-    """The value at a path of keys; None if it is not there."""
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value

@@ -15,6 +15,7 @@ from extauthz.policy.patterns import read_host, read_method
 __all__ = [
     "SPACE_DELIMITED",
     "any_of",
+    "bracketed",
     "claim",
     "compare",
     "host_pattern",
@@ -24,9 +25,11 @@ __all__ = [
     "piece",
     "plain_path",
     "request_principal",
+    "require_template",
 ]
 
 _TEMPLATE = re.compile(r"\{\*{1,2}\}")
+_LITERAL = re.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+\Z")
 _PLAIN = PathRules()
 _SEGMENT = "[a-zA-Z0-9\\-._~%!$&'()+,;:@]+"
 """What Envoy's URI templates take for one segment."""
@@ -61,6 +64,29 @@ def any_of(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else "(" + " || ".join(parts) + ")"
 
 
+def bracketed(parts: Sequence[str]) -> str:
+    """One of them, in brackets in any case."""
+    return any_of(parts) if len(parts) > 1 else f"({parts[0]})"
+
+
+def require_template(path: str) -> str:
+    """The path, if Istio takes it (``CheckValidPathTemplate``).
+
+    Raises:
+        ValueError: It has braces that are no operator, or an operator among what is no plain text.
+
+    """
+    template, rest = bool(_TEMPLATE.search(path)), True
+    for segment in path.strip("/").split("/"):
+        if segment in ("{*}", "{**}"):
+            if not rest:
+                raise ValueError(f"{path!r}: {{**}} must be the last operator")
+            rest = segment == "{*}"
+        elif "{" in segment or "}" in segment or (template and not _LITERAL.match(segment)):
+            raise ValueError(f"{path!r}: a segment is {{*}}, {{**}} or plain text; {segment!r} is neither")
+    return path
+
+
 def plain_path(pattern: str) -> str:
     """The path as it is compared here; empty if it is a pattern, or not in canonical spelling."""
     if "*" in pattern or "{" in pattern or "}" in pattern or not pattern.startswith("/"):
@@ -76,6 +102,8 @@ def path_expression(pattern: str, *, wide: bool) -> str:
     """
     name = "request.url_path"
     if _TEMPLATE.search(pattern):
+        if not all(_canonical_part(text) for text in _TEMPLATE.split(pattern)):
+            return ""
         if pattern.endswith("/{**}") and not _TEMPLATE.search(pattern[:-4]):
             return f"{name}.startsWith({literal(pattern[:-4])})"
         if "{**}" in pattern:
