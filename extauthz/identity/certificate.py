@@ -7,6 +7,7 @@ kind of name the principal is: a DNS SAN that is written like a SPIFFE ID is tol
 Reading one costs 25 microseconds, and a client uses one for hours: ``extauthz.identity.mesh`` keeps what came of it.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 
 __all__ = ["Certificate", "CertificateError", "read_certificate"]
 
@@ -27,6 +29,7 @@ MAX_NAMES = 64
 
 _UNREADABLE = (
     ValueError,
+    CryptographyDeprecationWarning,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,
@@ -69,7 +72,10 @@ def read_certificate(text: str) -> Certificate:
     if len(text) > MAX_SIZE:
         raise CertificateError(f"the client's certificate is longer than {MAX_SIZE} characters")
     try:
-        certificate = x509.load_pem_x509_certificate(unquote_to_bytes(text))
+        with warnings.catch_warnings():
+            # What the library only warns of breaks RFC 5280: a serial number that is not positive, for example.
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            certificate = x509.load_pem_x509_certificate(unquote_to_bytes(text))
         uris, dns_names = _alternative_names(certificate)
         end = certificate.not_valid_after_utc
         claims = {

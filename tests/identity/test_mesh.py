@@ -2,10 +2,11 @@
 
 import contextlib
 import datetime as dt
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from cryptography import x509
@@ -440,6 +441,15 @@ def test_odd_certificates_never_raise_anything_else() -> None:
     assert read_certificate(certificate(WEB, names=odd)).uris == (WEB,)
     with pytest.raises(CertificateError, match="can't be read"):
         read_certificate("")
+
+
+def test_a_serial_number_that_is_not_positive_is_refused() -> None:
+    """RFC 5280 section 4.1.2.2; the library only warns, in the log of whoever runs the server."""
+    good = ssl.PEM_cert_to_DER_cert(unquote(certificate(WEB)))
+    bad = good.replace(b"\x02\x02\x12\x67", b"\x02\x02\x92\x67", 1)
+    assert bad != good
+    with pytest.raises(CertificateError, match="can't be read"):
+        read_certificate(quote(ssl.DER_cert_to_PEM_cert(bad)))
 
 
 @given(st.binary(max_size=80), st.integers(0, 500))
