@@ -79,6 +79,8 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         DecisionSettings(
             config.telemetry.decisions.sink,
             credential_places(config) if config.telemetry.decisions.capture else None,
+            config.telemetry.decisions.sample.allow,
+            config.telemetry.decisions.sample.deny,
         ),
         metrics,
         version=__version__,

@@ -37,6 +37,7 @@ __all__ = [
     "ProviderName",
     "Role",
     "Section",
+    "Share",
     "SomeList",
     "Text",
     "located",
@@ -138,6 +139,15 @@ def within(least: int, most: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _share(number: float) -> float:
+    if not 0 <= number <= 1:
+        message = f"must be from 0 to 1, and is {number:g}"
+        raise FieldError(message)
+    return number
+
+
+Share = Annotated[float, AfterValidator(_share)]
+"""A share of all, from 0 for none to 1 for all."""
 Text = Annotated[str, AfterValidator(_text)]
 """Text that says something: not blank, no control characters."""
 FilePath = Annotated[Text, BeforeValidator(_path)]

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from extauthz.canonical import emittable, header_name
 from extauthz.config.durations import Duration
-from extauthz.config.fields import AnyList, FilePath, Role, Section, SomeList, Text, located, within
+from extauthz.config.fields import AnyList, FilePath, Role, Section, Share, SomeList, Text, located, within
 from extauthz.documents import FieldError
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Request",
     "Responses",
     "Roles",
+    "Sample",
     "Telemetry",
     "TokenCache",
     "Traces",
@@ -153,6 +154,17 @@ class Traces(Section):
     """none | otlp (gRPC, see OTEL_EXPORTER_OTLP_ENDPOINT) | console. Absent: OTEL_TRACES_EXPORTER decides."""
 
 
+class Sample(Section):
+    """Which share of the decisions is recorded, from 0 to 1. Those of sampled traces are recorded in any case, and what a
+    policy in shadow mode would deny counts as denied.
+    """
+
+    allow: Share = 1.0
+    """Of the decisions to allow."""
+    deny: Share = 1.0
+    """Of the decisions to deny."""
+
+
 class Decisions(Section):
     """Where decision records go."""
 
@@ -161,6 +173,8 @@ class Decisions(Section):
     capture: bool = False
     """true: each record holds the request and the verified claims of its caller as well, without credentials, so that it
     can be replayed exactly. Headers, queries and claims say more about people than the rest of a record: keep it short."""
+    sample: Sample = Sample()
+    """Which decisions are recorded."""
 
 
 class Logs(Section):

@@ -9,6 +9,7 @@ Metrics are always there. Spans and records are parts that may be missing.
 
 import asyncio
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -51,14 +52,21 @@ class Telemetry:
         tracer: "CheckTracer | None" = None,
         sink: Sink | None = None,
         captures: CaptureWriter | None = None,
+        shares: tuple[float, float] = (1.0, 1.0),
         now: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        """Keep the parts. ``now`` is seconds since the epoch; ``clock``, monotonic, spaces out complaints."""
+        """Keep the parts. ``now`` is seconds since the epoch; ``clock``, monotonic, spaces out complaints.
+
+        ``shares`` of the decisions to allow and to deny are recorded, as ``chance``, from 0 to 1, has it.
+        """
         self.metrics = metrics
         self._tracer = tracer
         self._sink = sink
         self._captures = captures
+        self._allow, self._deny = shares
+        self._chance = chance
         self._now = now
         self._repeats = Repeats(clock)
 
@@ -67,7 +75,11 @@ class Telemetry:
         self.metrics.inflight += 1
         if self._tracer is None:
             return None
-        return self._guarded("span", self._tracer.begin, metadata)
+        try:
+            return self._tracer.begin(metadata)
+        except Exception:  # noqa: BLE001 - the Check goes on without a span
+            self._told("span")
+            return None
 
     def finish(self, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
         """The Check was answered with this decision; ``seconds`` is what that took."""
@@ -86,7 +98,12 @@ class Telemetry:
         if span is not None and self._tracer is not None:
             self._guarded("span", self._tracer.finish, span, decision, sent, seconds)
         if self._sink is not None:
-            self._guarded("record", self._record, self._sink, span, decision, sent, seconds)
+            share = self._share(decision) if decision.shadows or not isinstance(verdict, Allow) else self._allow
+            chosen = share >= 1 or self._chance() < share
+            # A trace that somebody looks at has its record in any case.
+            if chosen or span is not None:
+                share = share if chosen else 0.0
+                self._guarded("record", self._record, span, decision, sent, seconds, share)
 
     def abandon(self, span: "Span | None") -> None:
         """The caller of the Check went away before there was an answer."""
@@ -100,12 +117,24 @@ class Telemetry:
         closings = [part.close for part in (self._tracer, self._sink) if part is not None]
         await asyncio.gather(*(asyncio.to_thread(close, _CLOSE) for close in closings))
 
+    def _share(self, decision: Decision) -> float:
+        """Which share of decisions like this is recorded. What a policy in shadow mode would deny counts as denied."""
+        if not isinstance(decision.verdict, Allow):
+            return self._deny
+        if all(isinstance(shadow.verdict, Allow) for shadow in decision.shadows):
+            return self._allow
+        return max(self._allow, self._deny)
+
     def _record(
-        self, sink: Sink, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float
+        self, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float, share: float
     ) -> None:
+        if self._sink is None:
+            return
         trace = None if span is None else (span.context.trace_id, span.context.span_id)
-        line = decision_line(decision, sent, now=self._now(), seconds=seconds, trace=trace, captures=self._captures)
-        sink.write(line)
+        now, captures = self._now(), self._captures
+        self._sink.write(
+            decision_line(decision, sent, now=now, seconds=seconds, trace=trace, captures=captures, share=share)
+        )
 
     def _guarded(self, part: str, act: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result | None:
         """Call; None if that fails. The decision stands whatever happens here."""
@@ -153,7 +182,8 @@ def open_telemetry(
     tracer = None if plan is None else _tracer(plan, version, now)
     places = decisions.capture
     captures = None if places is None else CaptureWriter(places, mask=mask, sensitive=is_sensitive)
-    return Telemetry(metrics, tracer=tracer, sink=sink, captures=captures, now=now)
+    shares = decisions.allow, decisions.deny
+    return Telemetry(metrics, tracer=tracer, sink=sink, captures=captures, shares=shares, now=now)
 
 
 def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTracer":

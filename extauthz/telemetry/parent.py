@@ -12,11 +12,14 @@ section 4.3), an empty ``tracestate`` is what Envoy sends when there is none.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-__all__ = ["Parent", "find_parent"]
+from extauthz.model import value
+
+__all__ = ["Parent", "find_parent", "may_be_sampled"]
 
 _SAMPLED = 0x01
+_UNSAMPLED, _LENGTH = "-00", 55
+"""How nearly all ``traceparent`` values end: no flag is set, and nothing of a later version follows."""
 _STATE_LIMIT = 512
 _STATE_MEMBERS = 32
 _MEMBER = r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
@@ -24,10 +27,22 @@ _STATE = re.compile(rf"[ \t]*(?:{_MEMBER})?[ \t]*(?:,[ \t]*(?:{_MEMBER})?[ \t]*)
 _W3C = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _B3_TRACE = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
 _B3_SPAN = re.compile(r"[0-9a-fA-F]{16}")
+_NAMES = frozenset(
+    [
+        "traceparent",
+        "tracestate",
+        "b3",
+        "x-b3-traceid",
+        "x-b3-spanid",
+        "x-b3-sampled",
+        "x-b3-flags",
+    ]
+)
+"""The metadata that say anything."""
 _B3_DECISIONS = {"1": True, "d": True, "true": True, "0": False, "false": False, "": None}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Parent:
     """The remote span above ours."""
 
@@ -41,23 +56,39 @@ class Parent:
     """The ``tracestate``, checked; empty without one."""
 
 
+def may_be_sampled(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether ``find_parent`` could find a parent that is sampled, or leaves that to us: a look, no reading.
+
+    Most Checks of a mesh come below a span that nobody records, and that can be seen at the end of one value.
+    """
+    for key, text in metadata:
+        if key == "traceparent":
+            if len(text) != _LENGTH or text[-3:] != _UNSAMPLED:
+                return True
+        elif key in _NAMES and key != "tracestate":
+            return True
+    return False
+
+
 def find_parent(metadata: Iterable[tuple[str, str | bytes]]) -> Parent | None:
     """The parent that the metadata names: W3C before B3's single header before B3's several; None without a valid one."""
     traceparent: str | bytes | None = None
     states: list[str | bytes] | None = None
     b3: dict[str, str] | None = None
     doubtful = False
-    for key, value in metadata:
+    for key, text in metadata:
+        if key not in _NAMES:
+            continue
         if key == "traceparent":
-            doubtful = doubtful or (traceparent is not None and traceparent != value)
-            traceparent = value
+            doubtful = doubtful or (traceparent is not None and traceparent != text)
+            traceparent = text
         elif key == "tracestate":
-            if value:
-                states = [value] if states is None else [*states, value]
-        elif (key == "b3" or key.startswith("x-b3-")) and isinstance(value, str):
+            if text:
+                states = [text] if states is None else [*states, text]
+        elif isinstance(text, str):
             if b3 is None:
                 b3 = {}
-            b3.setdefault(key, value)
+            b3.setdefault(key, text)
     if isinstance(traceparent, str) and not doubtful:
         match = _W3C.fullmatch(traceparent)
         # Version 00 has nothing after its flags; what later versions have is not ours to judge.

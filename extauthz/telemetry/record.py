@@ -45,11 +45,13 @@ def decision_line(
     seconds: float,
     trace: tuple[int, int] | None,
     captures: CaptureWriter | None = None,
+    share: float = 1.0,
 ) -> bytes:
     """The record of a decision, with its line end.
 
     ``now`` is seconds since the epoch, ``seconds`` what the decision took, ``trace`` the trace and span id of the Check's
-    span; with ``captures`` the request is in it, too. Fields without value are left out.
+    span; with ``captures`` the request is in it, too. ``share`` is how many of such decisions are recorded. Fields without
+    value are left out.
     """
     verdict = decision.verdict
     record: dict[str, object] = {
@@ -71,6 +73,8 @@ def decision_line(
     if trace is not None:
         record["trace_id"] = f"{trace[0]:032x}"
         record["span_id"] = f"{trace[1]:016x}"
+    if share < 1:
+        record["sample"] = share
     if decision.shadows:
         record["shadow"] = [_shadow(shadow) for shadow in decision.shadows[:_SHADOWS]]
     capture = None

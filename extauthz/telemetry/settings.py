@@ -25,3 +25,7 @@ class DecisionSettings:
     capture: CredentialPlaces | None = None
     """With it each record holds the request too, and this is where credentials are that are left out of it; None: none
     does."""
+    allow: float = 1.0
+    """Which share of the decisions to allow is recorded, from 0 to 1."""
+    deny: float = 1.0
+    """The same of the decisions to deny."""

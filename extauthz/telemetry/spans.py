@@ -35,7 +35,7 @@ from extauthz.telemetry.attributes import (
     decision_attributes,
     shadow_attributes,
 )
-from extauthz.telemetry.parent import Parent, find_parent
+from extauthz.telemetry.parent import Parent, find_parent, may_be_sampled
 from extauthz.telemetry.tracing import TracePlan
 
 __all__ = ["CheckTracer", "Span"]
@@ -73,6 +73,8 @@ class CheckTracer:
 
     def begin(self, metadata: Iterable[tuple[str, str | bytes]]) -> Span | None:
         """The span of a Check that came with this RPC metadata; None if nobody will see it."""
+        if not self._roots and not may_be_sampled(metadata):
+            return None
         parent = find_parent(metadata)
         if parent is None:
             if not self._roots:

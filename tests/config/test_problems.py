@@ -172,3 +172,10 @@ def test_any_tree(tmp_path: Path, tree: dict[str, Any]) -> None:
         assert found, "an error without a problem"
     assert all(problem.where.file == str(file) for problem in found)
     assert found == sorted(found, key=lambda problem: (problem.where, problem.message))
+
+
+@pytest.mark.parametrize("share", ["1.5", "-0.1", ".nan", "half"])
+def test_a_share_is_between_none_and_all(problems: Callable[..., list[str]], share: str) -> None:
+    """Of what is recorded."""
+    (problem,) = problems(f"telemetry: {{decisions: {{sample: {{allow: {share}}}}}}}")
+    assert "telemetry.decisions.sample.allow" in problem

@@ -4,15 +4,19 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
 from extauthz.errors import ConfigError
-from extauthz.model import AttributeContext, Decision, Deny, Reason
+from extauthz.model import Allow, AttributeContext, Decision, Deny, Reason, ShadowVerdict
 from extauthz.telemetry import DecisionSettings, Metrics, Telemetry, TraceSettings, open_telemetry
+from extauthz.telemetry.spans import CheckTracer
+from extauthz.telemetry.tracing import TracePlan
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "611ec7590ab59ae3"
 SAMPLED = [("traceparent", f"00-{TRACE}-{SPAN}-01")]
@@ -50,6 +54,44 @@ def test_off_is_nothing(metrics: Metrics, allowed: Decision, sent: AttributeCont
     telemetry.finish(span, allowed, sent, 0.001)
     assert metrics.inflight == 0
     assert b'extauthz_check_total{reason="allowed",result="allow"} 1.0' in metrics.render()
+
+
+def recorded(shares: tuple[float, float], chance: float, metrics: Metrics, *decisions: Decision) -> list[Any]:
+    """What of some decisions is recorded, and what it stands for."""
+    sink = Lines()
+    telemetry = Telemetry(metrics, sink=sink, shares=shares, now=time.time, chance=lambda: chance)
+    for decision in decisions:
+        telemetry.finish(telemetry.begin(()), decision, None, 0.001)
+    return [(line["decision"], line.get("sample")) for line in sink.lines]
+
+
+def test_a_share_of_the_decisions_is_recorded(metrics: Metrics, allowed: Decision) -> None:
+    """Of allows and of denials by themselves; each record says what it stands for."""
+    denied = replace(allowed, verdict=Deny(Reason.ROLE_MISSING, "no"))
+    both = allowed, denied
+    assert recorded((1, 1), 0.99, metrics, *both) == [("allow", None), ("deny", None)]
+    assert recorded((0.1, 1), 0.05, metrics, *both) == [("allow", 0.1), ("deny", None)]
+    assert recorded((0.1, 1), 0.1, metrics, *both) == [("deny", None)]
+    assert recorded((0, 0), 0.0, metrics, *both) == []
+
+
+def test_what_a_shadow_policy_would_deny_is_recorded_as_denials_are(metrics: Metrics, allowed: Decision) -> None:
+    """Whom a policy would lock out is what its log is read for."""
+    shadow = ShadowVerdict("tomorrow", "", Deny(Reason.ROLE_MISSING, "no"))
+    assert recorded((0, 1), 0.5, metrics, replace(allowed, shadows=(shadow,))) == [("allow", None)]
+    harmless = ShadowVerdict("tomorrow", "r", Allow("tomorrow", "r"))
+    assert recorded((0, 1), 0.5, metrics, replace(allowed, shadows=(harmless,))) == []
+
+
+def test_a_sampled_trace_has_its_record(metrics: Metrics, allowed: Decision) -> None:
+    """Though it stands for none: it was not drawn."""
+    sink, exporter = Lines(), InMemorySpanExporter()
+    tracer = CheckTracer(TracePlan((), sampler=False, roots=False), version="1", now=time.time, exporters=[exporter])
+    telemetry = Telemetry(metrics, tracer=tracer, sink=sink, shares=(0, 0), now=time.time)
+    telemetry.finish(telemetry.begin(SAMPLED), allowed, None, 0.001)
+    ((line),) = sink.lines
+    assert (line["trace_id"], line["sample"]) == (TRACE, 0.0)
+    tracer.close(1)
 
 
 def test_decision_log_that_can_not_be_opened(tmp_path: Path, metrics: Metrics) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.telemetry.parent import Parent, find_parent
+from extauthz.telemetry.parent import Parent, find_parent, may_be_sampled
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "611ec7590ab59ae3"
 IDS = (int(TRACE, 16), int(SPAN, 16))
@@ -135,7 +135,10 @@ def test_w3c_beats_b3() -> None:
             st.sampled_from(
                 ["traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"]
             ),
-            st.text(max_size=60) | st.binary(max_size=60) | st.from_regex(r"[0-9a-f-]{0,60}"),
+            st.text(max_size=60)
+            | st.binary(max_size=60)
+            | st.from_regex(r"[0-9a-f-]{0,60}")
+            | st.from_regex(r"\A0[01]-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3](-00)?\Z"),
         )
     )
 )
@@ -145,3 +148,12 @@ def test_any_metadata_is_survived(metadata: list[tuple[str, str | bytes]]) -> No
     if parent is not None:
         assert 0 < parent.trace_id < 1 << 128
         assert 0 < parent.span_id < 1 << 64
+        assert parent.sampled is False or may_be_sampled(metadata)
+
+
+def test_a_look_is_enough_for_most() -> None:
+    """A parent that is not sampled needs no reading; one of a later version, whose flags stand elsewhere, does."""
+    assert not may_be_sampled([*ENVOY, ("traceparent", f"00-{TRACE}-{SPAN}-00"), ("tracestate", "a=1")])
+    assert not may_be_sampled(ENVOY)
+    assert may_be_sampled([("traceparent", f"00-{TRACE}-{SPAN}-01")])
+    assert may_be_sampled([("traceparent", f"01-{TRACE}-{SPAN}-01-00")])
