@@ -14,14 +14,27 @@ from typing import Final
 
 from extauthz.model import Rate
 
-__all__ = ["MAX_BITS", "SLOTS", "advanced", "bits_of", "oldest", "room", "spent", "used", "waiting", "widened"]
+__all__ = [
+    "FIELDS",
+    "MAX_BITS",
+    "SLOTS",
+    "advanced",
+    "bits_of",
+    "oldest",
+    "room",
+    "spent",
+    "used",
+    "waiting",
+    "widened",
+]
 
 SLOTS: Final = 61
 MAX_BITS: Final = 24
 """Rates up to sixteen million a minute."""
 
 _MASKS: Final = [(1 << (SLOTS * bits)) - 1 for bits in range(MAX_BITS + 1)]
-_FIELDS: Final = [(1 << bits) - 1 for bits in range(MAX_BITS + 1)]
+FIELDS: Final = [(1 << bits) - 1 for bits in range(MAX_BITS + 1)]
+"""By width: the field with all bits set, which is what sums are told modulo."""
 
 
 def bits_of(rate: Rate) -> int:
@@ -44,18 +57,18 @@ def advanced(window: int, seconds: int, bits: int) -> int:
 
 def used(window: int, bits: int) -> int:
     """How many requests the window counts."""
-    return window % _FIELDS[bits]
+    return window % FIELDS[bits]
 
 
 def spent(window: int, bits: int) -> int:
     """How many requests it counts in this slot and the one before."""
-    field = _FIELDS[bits]
+    field = FIELDS[bits]
     return (window & field) + ((window >> bits) & field)
 
 
 def room(window: int, rate: Rate, bits: int) -> int:
     """How many more requests would be within the rate now; below zero where the rate was lowered."""
-    left = rate.per_minute - window % _FIELDS[bits]
+    left = rate.per_minute - window % FIELDS[bits]
     return left if rate.burst is None else min(left, rate.burst - spent(window, bits))
 
 
@@ -67,7 +80,7 @@ def oldest(window: int, bits: int) -> int:
 def waiting(window: int, rate: Rate, bits: int) -> int:
     """Seconds until one more request would be within the rate, if nothing is counted meanwhile; 0 if it is now."""
     wait = 0
-    field = _FIELDS[bits]
+    field = FIELDS[bits]
     if rate.burst is not None and spent(window, bits) >= rate.burst:
         wait = 1 if window & field < rate.burst else 2
     over = used(window, bits) - rate.per_minute
@@ -83,7 +96,7 @@ def waiting(window: int, rate: Rate, bits: int) -> int:
 
 def widened(window: int, bits: int, wider: int) -> int:
     """The same counts in wider fields."""
-    field, made = _FIELDS[bits], 0
+    field, made = FIELDS[bits], 0
     for slot in range(SLOTS):
         made |= ((window >> (slot * bits)) & field) << (slot * wider)
     return made

@@ -38,6 +38,9 @@ _log = structlog.get_logger()
 
 _HANDSHAKE_SECONDS = 10
 _CONNECTION_AGE_SECONDS = 600.0
+_STREAMS = 16
+"""What is over the deadline costs this transport nearly as much as what is answered, so little may be under way: with
+more, three times the load that it can take leaves hardly an answer in time."""
 PING_SECONDS = 60
 PING_TIMEOUT_SECONDS = 20
 _REPORT_SECONDS = 60
@@ -60,9 +63,9 @@ class GrpcOptions:
     """Seconds that the calls of such a connection have left."""
     min_ping_interval: float = 5.0
     """Seconds between the pings of a client that are not held against it; at most Envoy's keepalive interval."""
-    max_concurrent_streams: int = 64
-    """Calls at a time on one connection. A proxy with more opens another one or lets them wait; what waits there costs
-    nothing here, and is not sent any more once its time is over."""
+    max_concurrent_streams: int | None = None
+    """Calls at a time on one connection; None: as many as suit the transport. A proxy with more opens another one or lets
+    them wait; what waits there costs nothing here, and is not sent any more once its time is over."""
     reflection: bool = False
     """Whether clients may ask what this server can do."""
 
@@ -74,7 +77,7 @@ class GrpcOptions:
             # With two limits, what is between them would be refused by chance.
             ("grpc.max_metadata_size", self.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
-            ("grpc.max_concurrent_streams", self.max_concurrent_streams),
+            ("grpc.max_concurrent_streams", self.max_concurrent_streams or _STREAMS),
             # gRPC counts a stream until its last byte has left, so a client that keeps to the limit exactly goes over
             # it now and then. By default such a stream is reset, which Envoy takes for a failed check.
             ("grpc.http.overload_protection", 0),
