@@ -44,10 +44,8 @@ up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with cu
 test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytest)
 	@.venv/bin/python -m pytest $(ARGS) $(TESTS)
 
-bench: $(DEV) ## what it costs: CPU of a Check by kind of token and number of policies, memory, reloads (two minutes)
-	@.venv/bin/python -m bench.identity
-	@echo
-	@.venv/bin/python -m bench.policies
+bench: $(DEV) $(ENVOY) ## measure: CPU of a Check, transports, a real Envoy, growth, memory (ten minutes; ARGS=stages for a part)
+	@.venv/bin/python -m bench $(ARGS)
 
 lint: $(DEV) ## style, types, the arrows between rooms, generated code, spelling, YAML, the container files
 	@echo '· ruff check' && .venv/bin/ruff check .

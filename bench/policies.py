@@ -21,11 +21,12 @@ import time
 from collections.abc import Callable
 
 from bench.policy_shapes import SETTINGS, SHAPES, Shape, Specs, snapshot, texts
+from bench.report import promised
 from extauthz.policy import load
 from extauthz.serving.heap import unobtrusive
 
 SIZES = (10, 1_000, 10_000)
-ROUNDS = 21
+ROUNDS = 15
 ROUND_SECONDS = 0.004
 """CPU time of one size in one round."""
 PROMISED_TIMES = 1.3
@@ -70,10 +71,13 @@ def decisions() -> bool:
         f"{'CPU of one decision among':<28}" + "".join(f"{size:>9,}" for size in SIZES) + f"{'times':>9}   middle half"
     )
     kept = True
+    title = ""
     for shape in SHAPES:
+        # A name that is indented is that of another request to the policies before it.
+        title = f"{title.partition(':')[0]}: {shape.name.strip()}" if shape.name.startswith(" ") else shape.name
         best, by_size = ratios(shape)
         low, middle, high = statistics.quantiles(by_size[SIZES[-1]], n=4)
-        over = middle > PROMISED_TIMES
+        over = not promised(f"decision among 10,000 rules to 10, {title}", middle, PROMISED_TIMES)
         kept = kept and not over
         figures = "".join(f"{figure:>9.1f}" for figure in best)
         print(
@@ -110,7 +114,7 @@ def loading() -> bool:
             with unobtrusive():
                 load(written, SETTINGS, 1)
             figures.append(time.process_time() - began)
-        over = figures[1] > PROMISED_LOAD
+        over = not promised(f"loading 10,000 {name}", figures[1], PROMISED_LOAD, unit="s")
         kept = kept and not over
         print(
             f"{name:<28}{figures[0]:>9.2f}{figures[1]:>9.2f}{figures[1] / figures[0]:>9.1f}{'   over' if over else ''}"
@@ -145,7 +149,8 @@ def main() -> int:
         f"a reload of 10,000 rules adds at most {added * 1e3:.1f} ms to a Check (promised: {PROMISED_WAIT * 1e3:.0f})"
     )
     print(f"{sys.version.split()[0]} on {os.cpu_count()} cores, {time.monotonic() - began:.0f} s")
-    return int(not kept or added > PROMISED_WAIT)
+    quick = promised("what a reload of 10,000 rules adds to a Check", added * 1e3, PROMISED_WAIT * 1e3, unit="ms")
+    return int(not kept or not quick)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from bench.report import promised
 from extauthz.app.replaying import replay
 from extauthz.app.values import credential_places, policy_settings, request_rules
 from extauthz.capture import CaptureWriter
@@ -102,7 +103,7 @@ def main() -> int:
     print(
         f"{found.compared:,} records replayed in {seconds:.1f} s of CPU, {found.compared - found.unchanged:,} changed"
     )
-    return 0 if seconds <= PROMISED_SECONDS else 1
+    return int(not promised(f"replay of {RECORDS:,} records", seconds, PROMISED_SECONDS, unit="s"))
 
 
 def written(

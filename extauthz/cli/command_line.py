@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from extauthz import __version__
+from extauthz.cli.bench import bench
 from extauthz.cli.convert import convert
 from extauthz.cli.envoy_config import envoy_config
 from extauthz.cli.explain import explain
@@ -54,6 +55,9 @@ def _app() -> App:
     )
     app.command(replay, help_epilogue="Example: extauthz replay decisions.log --policies new/")
     app.command(test, help_epilogue="Example: extauthz test --coverage policies/orders.test.yaml")
+    app.command(
+        bench, help_epilogue="Example: extauthz bench GET https://orders.example.com/orders -H 'x-api-key: ...'"
+    )
     app.command(convert, help_epilogue="Example: extauthz convert istio-policies.yaml > policies/converted.yaml")
     app.command(
         envoy_config,

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from extauthz.cli.asked import request_of
 from extauthz.cli.serve import ConfigFile
 from extauthz.cli.terminal import harmless
 from extauthz.cli.validate import OutputForm
@@ -21,8 +21,7 @@ from extauthz.errors import ExtAuthzError
 
 if TYPE_CHECKING:
     from extauthz.config import Config
-    from extauthz.model import AttributeContext
-    from extauthz.workbench.explain import Connection, Question
+    from extauthz.workbench.explain import Question
 
 __all__ = ["explain"]
 
@@ -97,7 +96,7 @@ def explain(
     if log:
         question = _recorded(written, log, id or "")
     else:
-        question = Question(_sent(connection, request, header or (), curl, check))
+        question = Question(request_of(connection, request, header or (), curl, check))
     if anonymous:
         question = replace(question, given=Given())
     elif named:
@@ -109,34 +108,6 @@ def explain(
     else:
         _draw(told, everything=all)
     return 0 if told["decision"] == "allow" else 1
-
-
-def _sent(
-    connection: "Connection", request: Sequence[str], headers: Sequence[str], curl: str | None, check: str | None
-) -> "AttributeContext":
-    """What the proxy would send."""
-    from extauthz.workbench.explain import request_of_curl, request_of_words
-
-    if headers and not request:
-        raise ExtAuthzError("-H goes with METHOD URL; write the header into the curl line or the CheckRequest")
-    if curl:
-        return request_of_curl(curl, connection, now=time.time())
-    return _check_request(check) if check else request_of_words(request, headers, connection, now=time.time())
-
-
-def _check_request(file: str) -> "AttributeContext":
-    """A CheckRequest from a file: JSON if it begins like it."""
-    from extauthz.wire import decode, decode_json
-
-    try:
-        message = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise ExtAuthzError(f"{file} can't be read: {error.strerror}") from None
-    as_json = message.lstrip()[:1] == b"{"
-    sent = decode_json(message) if as_json else decode(message)
-    if sent.fault and sent.http is None:
-        raise ExtAuthzError(f"{'standard input' if file == '-' else file} can't be used: {sent.fault}")
-    return sent
 
 
 def _recorded(config: "Config", file: str, wanted: str) -> "Question":

@@ -5,6 +5,7 @@ business: that comes in as a ``Handler``.
 """
 
 from extauthz.serving.certificates import Certificates
+from extauthz.serving.client import ask_once
 from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.handler import CheckHandler, Observer
 from extauthz.serving.heap import unobtrusive
@@ -46,6 +47,7 @@ __all__ = [
     "TlsFiles",
     "UnixAddress",
     "WorkerPlace",
+    "ask_once",
     "check_listener",
     "check_server",
     "parse_address",

@@ -1,0 +1,69 @@
+"""All benchmarks, one after the other, and what became of the promises in one table.
+
+    python -m bench                     about ten minutes
+    python -m bench stages transports   some of them
+    python -m bench --output report.json
+
+Each runs in a process of its own, so that none has to live with the heap of another. Exit code 1 if a promise is broken.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.report import COLLECTED, collected
+
+PARTS = {
+    "stages": "where each microsecond of a warm Check goes",
+    "transports": "CPU of a Check with its transport, by kind",
+    "envoy": "what an authorizer costs a real Envoy",
+    "growth": "CPU of a Check among many tokens and connections",
+    "workers": "one process and two",
+    "overload": "three times more than can be answered",
+    "identity": "CPU of a Check by kind of credential, memory of tokens",
+    "policies": "many policies: decisions, loading, memory, reload",
+    "limits": "a charge among many callers, memory",
+    "rates": "a Check with a rate: in memory, by Redis",
+    "replay": "a decision log against other policies",
+    "lasting": "start, memory at rest and after a million Checks",
+}
+
+
+def main() -> int:
+    """Run them."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure extauthz on this machine.")
+    told = "\n".join(f"{name}: {what}" for name, what in PARTS.items())
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"which: {told}")
+    parser.add_argument("--output", type=Path, help="write the promises and aims to this file, as JSON")
+    asked = parser.parse_args()
+    began = time.monotonic()
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report"
+        environment = {**os.environ, COLLECTED: str(file)}
+        for name in asked.parts or PARTS:
+            print(f"\n── {name}: {PARTS[name]}", flush=True)
+            started = time.monotonic()
+            run = subprocess.run([sys.executable, "-m", f"bench.{name}"], env=environment, check=False)
+            if run.returncode:
+                failed.append(name)
+            print(f"   {time.monotonic() - started:.0f} s", flush=True)
+        verdicts = collected(file)
+    print(f"\n── promised and aimed at (Python {platform.python_version()}, {os.cpu_count()} cores)")
+    for verdict in verdicts:
+        print(verdict)
+    print(f"{time.monotonic() - began:.0f} s" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    if asked.output:
+        asked.output.write_text(json.dumps([asdict(one) | {"kept": one.kept} for one in verdicts], indent=2) + "\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
