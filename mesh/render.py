@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mesh.authz import AuthzSettings, render_config
 from mesh.envoy import bootstrap_document
+from mesh.observability.dashboard import dashboard
 from mesh.options import EnvoyOptions, Tracing
 from mesh.proxy import PROJECT
 from mesh.templates import templates, yaml_text
@@ -56,6 +57,7 @@ def rendered() -> list[Rendered]:
     files = [
         Rendered(PROJECT / "mesh/rendered/envoy-compose.yaml", MADE + yaml_text(bootstrap_document(COMPOSE_ENVOY))),
         Rendered(PROJECT / "mesh/rendered/extauthz-compose.yaml", MADE + render_config(COMPOSE_AUTHZ)),
+        Rendered(PROJECT / "mesh/observability/dashboard.json", dashboard()),
     ]
     for kind, text in templates().items():
         files.append(Rendered(PROJECT / "extauthz/envoy_config" / f"{kind}.yaml", text))

@@ -17,10 +17,19 @@ from extauthz.config import Config
 from extauthz.fetch import HttpFetcher
 from extauthz.identity import Authenticator
 from extauthz.policy import PolicyText, Snapshot, empty, load
-from extauthz.serving import CheckHandler, GrpcOptions, PolicyReloader, Readiness, Server, ServerParts, WorkerPlace
+from extauthz.serving import (
+    CheckHandler,
+    GrpcOptions,
+    PolicyReloader,
+    Readiness,
+    Server,
+    ServerParts,
+    WorkerPlace,
+    is_private,
+)
 from extauthz.serving import serve as run
 from extauthz.telemetry import (
-    CONTENT_TYPE,
+    Activity,
     DecisionSettings,
     Metrics,
     Telemetry,
@@ -68,12 +77,14 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         new_id=_new_ids(),
     )
     readiness = Readiness(provider.name for provider in config.providers)
-    metrics = Metrics()
+    metrics = Metrics(version=__version__)
     metrics.watch_providers(identity.states)
     metrics.watch_token_cache(identity.cache_counts)
     metrics.watch_limiter(counted.memory)
     if counted.store is not None:
         metrics.watch_store(counted.store)
+    admin = listener(config.listen.admin) if worker is None else worker.admin_listener
+    activity = Activity(now=time.time, clock=time.monotonic) if is_private(admin) else None
     telemetry = open_telemetry(
         TraceSettings(config.telemetry.traces.exporter),
         DecisionSettings(
@@ -85,6 +96,7 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         metrics,
         version=__version__,
         now=time.time,
+        activity=activity,
     )
     handler = CheckHandler(
         check,
@@ -120,12 +132,14 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
     )
     parts = ServerParts(
         check=listener(config.listen.check) if worker is None else worker.check(listener(config.listen.check)),
-        admin=listener(config.listen.admin) if worker is None else worker.admin_listener,
+        admin=admin,
         handler=handler,
         fallback=INTERNAL_ERROR_ANSWER,
         policies=policies,
         readiness=readiness,
-        metrics=lambda: (metrics.render(), CONTENT_TYPE),
+        metrics=metrics.page,
+        activity=None if activity is None else activity.told,
+        certified=metrics.certificate,
         transport=config.listen.check.transport,
         options=GrpcOptions(
             max_message_bytes=config.check.max_message_bytes,

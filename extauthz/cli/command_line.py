@@ -16,6 +16,7 @@ from extauthz.cli.replay import replay
 from extauthz.cli.serve import serve
 from extauthz.cli.terminal import complain, problem_lines
 from extauthz.cli.test import test
+from extauthz.cli.top import top
 from extauthz.cli.validate import validate
 from extauthz.cli.version import version
 from extauthz.errors import ExtAuthzError, ProblemsError
@@ -54,6 +55,7 @@ def _app() -> App:
         help_epilogue="Example: extauthz explain GET https://orders.example.com/orders -H 'x-tenant: a' --role user",
     )
     app.command(replay, help_epilogue="Example: extauthz replay decisions.log --policies new/")
+    app.command(top, help_epilogue="Example: extauthz top --admin 127.0.0.1:8081")
     app.command(test, help_epilogue="Example: extauthz test --coverage policies/orders.test.yaml")
     app.command(
         bench, help_epilogue="Example: extauthz bench GET https://orders.example.com/orders -H 'x-api-key: ...'"

@@ -4,6 +4,7 @@ The room knows how bytes come in and go out, when to answer and when to leave. W
 business: that comes in as a ``Handler``.
 """
 
+from extauthz.serving.admin_client import ask_admin
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.client import ask_once
 from extauthz.serving.grpc_server import GrpcOptions
@@ -16,6 +17,7 @@ from extauthz.serving.listener import (
     TlsFiles,
     UnixAddress,
     check_listener,
+    is_private,
     parse_address,
 )
 from extauthz.serving.policy_files import read_policy_texts
@@ -47,9 +49,11 @@ __all__ = [
     "TlsFiles",
     "UnixAddress",
     "WorkerPlace",
+    "ask_admin",
     "ask_once",
     "check_listener",
     "check_server",
+    "is_private",
     "parse_address",
     "read_policy_texts",
     "run_workers",

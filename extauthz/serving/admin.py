@@ -2,7 +2,7 @@
 
 ``/livez`` answers as long as the event loop turns, and says nothing about readiness: a process that waits for keys
 must not be restarted. ``/readyz`` is 200 or 503, and with ``?verbose`` one line for each part. ``/metrics`` gives what
-the telemetry room wrote. It stays open until the very end of a stop, so that the drain can be watched.
+the telemetry room wrote, and ``/activity``, where only those beside the server can ask, what ``extauthz top`` shows. It stays open until the very end of a stop, so that the drain can be watched.
 
 uvicorn is embedded: the signals belong to ``server``, sockets are opened before it starts, and it neither logs nor
 names itself.
@@ -26,17 +26,19 @@ from extauthz.serving.listener import Address, Listener, UnixAddress
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.sockets import open_socket, remove_unix_path
 
-__all__ = ["AdminServer", "Metrics", "admin_app", "plain_answer"]
+__all__ = ["Activity", "AdminServer", "Metrics", "admin_app", "json_answer", "plain_answer"]
 
 _IDLE_SECONDS = 10
 _CLOSE_SECONDS = 1
 
-Metrics = Callable[[], tuple[bytes, str]]
-"""Gives the text for ``/metrics`` and its content type."""
+Metrics = Callable[[str], tuple[bytes, str]]
+"""Gives the text for ``/metrics`` and its content type, for what the client accepts."""
+Activity = Callable[[], bytes]
+"""Gives the JSON for ``/activity``."""
 
 
-def admin_app(readiness: Readiness, metrics: Metrics) -> Starlette:
-    """The endpoints as an ASGI application."""
+def admin_app(readiness: Readiness, metrics: Metrics, activity: Activity | None = None) -> Starlette:
+    """The endpoints as an ASGI application. ``activity`` names paths and subjects: None where anybody could ask."""
 
     async def livez(_: Request) -> Response:
         return plain_answer("ok")
@@ -46,18 +48,22 @@ def admin_app(readiness: Readiness, metrics: Metrics) -> Starlette:
         verbose = "verbose" in request.query_params
         return plain_answer("\n".join(readiness.report() if verbose else readiness.report()[-1:]), status)
 
-    async def figures(_: Request) -> Response:
-        body, content_type = metrics()
+    async def figures(request: Request) -> Response:
+        body, content_type = metrics(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
+    async def active(_: Request) -> Response:
+        return json_answer(b"{}" if activity is None else activity())
+
     # Starlette adds HEAD to GET and answers every other method with 405.
-    app = Starlette(
-        routes=[
-            Route("/livez", livez, methods=["GET"]),
-            Route("/readyz", readyz, methods=["GET"]),
-            Route("/metrics", figures, methods=["GET"]),
-        ]
-    )
+    routes = [
+        Route("/livez", livez, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", figures, methods=["GET"]),
+    ]
+    if activity is not None:
+        routes.append(Route("/activity", active, methods=["GET"]))
+    app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     return app
 
@@ -66,6 +72,16 @@ def plain_answer(text: str, status: int = 200) -> Response:
     """A text, which nobody may keep."""
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return PlainTextResponse(text + "\n", status, headers)
+
+
+def json_answer(body: bytes) -> Response:
+    """JSON, which nobody may keep."""
+    headers = {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }
+    return Response(body, headers=headers)
 
 
 class AdminServer:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from extauthz.errors import ServingError
 from extauthz.serving.listener import TlsFiles
 
@@ -31,6 +33,8 @@ class Material:
     key: bytes = field(repr=False)
     client_ca: bytes | None
     context: ssl.SSLContext = field(repr=False, compare=False)
+    expires: float = field(compare=False)
+    """When the listener's certificate does, in seconds since the epoch."""
 
 
 class Certificates:
@@ -76,7 +80,8 @@ class Certificates:
             if self._texts() == before:
                 if problem:
                     raise ServingError(problem)
-                return Material(*before, context)
+                expires = x509.load_pem_x509_certificate(before[0]).not_valid_after_utc
+                return Material(*before, context, expires.timestamp())
         raise ServingError(f"{self._name}.tls: the files keep changing while they are read")
 
     def _texts(self) -> tuple[bytes, bytes, bytes | None]:

@@ -12,7 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from extauthz.errors import ServingError
 
-__all__ = ["Address", "Listener", "TcpAddress", "TlsFiles", "UnixAddress", "check_listener", "parse_address"]
+__all__ = ["Address", "Listener", "TcpAddress", "TlsFiles", "UnixAddress", "check_listener", "is_private"]
+__all__ += ["parse_address"]
 
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)):([0-9]{1,5})\Z")
 _MAX_PORT = 65535
@@ -70,6 +71,13 @@ class Listener:
     socket_mode: int = 0o660
     """The permission bits of a unix socket."""
     tls: TlsFiles | None = None
+
+
+def is_private(listener: Listener) -> bool:
+    """Whether only those can ask a listener who are on this machine, or show a certificate."""
+    address, tls = listener.address, listener.tls
+    beside = isinstance(address, UnixAddress) or address.host.is_loopback
+    return beside or (tls is not None and tls.client_ca_file is not None)
 
 
 def parse_address(text: str) -> Address:

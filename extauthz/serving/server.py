@@ -16,12 +16,13 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from extauthz.errors import ServingError
-from extauthz.serving.admin import AdminServer, Metrics, admin_app
+from extauthz.serving.admin import Activity, AdminServer, Metrics, admin_app
 from extauthz.serving.background import keep_running
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.faults import describe
@@ -57,6 +58,10 @@ class ServerParts:
     policies: PolicyReloader[Any]
     readiness: Readiness
     metrics: Metrics
+    activity: Activity | None = None
+    """What ``extauthz top`` shows; None where anybody could ask for it."""
+    certified: Callable[[str, float], None] = lambda _listener, _expires: None
+    """Told when a listener has a certificate, and when it expires, in seconds since the epoch."""
     transport: Transport = "auto"
     options: GrpcOptions = field(default_factory=GrpcOptions)
     tasks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
@@ -104,8 +109,8 @@ class Server:
         transport = chosen(parts.transport, parts.check, parts.options)
         await parts.policies.start()
         self._certificates = {name: Certificates(name, one.tls) for name, one in listeners.items() if one.tls}
-        for name in self._certificates:
-            parts.readiness.certificates_told(name, ok=True, text="in force")
+        for name, certificates in self._certificates.items():
+            self._certified(name, certificates)
         parts.readiness.on_change(lambda ready: self._health.set(serving=ready))
         self._check = check_server(
             transport,
@@ -116,7 +121,7 @@ class Server:
             options=parts.options,
             certificates=self._certificates.get(_CHECK),
         )
-        app = admin_app(parts.readiness, parts.metrics)
+        app = admin_app(parts.readiness, parts.metrics, parts.activity)
         self._admin = AdminServer(parts.admin, app, self._certificates.get(_ADMIN))
         try:
             self.admin_address = self._admin.bind(_ADMIN)
@@ -149,11 +154,17 @@ class Server:
                 _log.error("certificates not loaded, those in force stay", listener=name, problem=str(error))
                 readiness.certificates_told(name, ok=False, text=f"those in force stay: {error}")
             else:
-                readiness.certificates_told(name, ok=True, text="in force")
+                self._certified(name, certificates)
                 if changed:
                     _log.info("certificates loaded", listener=name)
 
         return lambda: watch(certificates.paths, reload)
+
+    def _certified(self, name: str, certificates: Certificates) -> None:
+        expires = certificates.material.expires
+        until = datetime.fromtimestamp(expires, UTC).isoformat(" ", "minutes").removesuffix("+00:00")
+        self._parts.readiness.certificates_told(name, ok=True, text=f"in force, until {until} UTC")
+        self._parts.certified(name, expires)
 
     def on_abandoned(self, stop: Callable[[], None]) -> None:
         """Call ``stop`` when the supervisor is gone, if there is one."""

@@ -27,9 +27,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from extauthz.errors import ExtAuthzError, ServingError
-from extauthz.serving.admin import AdminServer, plain_answer
+from extauthz.serving.admin import AdminServer, json_answer, plain_answer
 from extauthz.serving.certificates import Certificates
-from extauthz.serving.listener import Listener, check_listener
+from extauthz.serving.listener import Listener, check_listener, is_private
 from extauthz.serving.worker import WorkerPlace
 from extauthz.serving.worker_process import WorkerProcess
 
@@ -71,6 +71,8 @@ class SupervisorParts:
     """The command line of a worker."""
     admin: Listener
     figures: Figures
+    activities: Callable[[Sequence[bytes]], bytes]
+    """What all of them told at ``/activity``, as that of one."""
     check_configuration: Callable[[], None]
     """Raises ExtAuthzError if the configuration, read again, can't be used."""
     settle_seconds: float
@@ -233,11 +235,17 @@ class Supervisor:
             body += self._own_figures(answering)
             return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
+        async def active(_: Request) -> Response:
+            told = await asyncio.gather(*(worker.get("/activity") for worker in self._workers))
+            return json_answer(self._parts.activities([text for text in told if text]))
+
         routes = [
             Route("/livez", livez, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", figures, methods=["GET"]),
         ]
+        if is_private(self._parts.admin):
+            routes.append(Route("/activity", active, methods=["GET"]))
         app = Starlette(routes=routes)
         app.router.redirect_slashes = False
         return app

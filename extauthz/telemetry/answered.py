@@ -54,7 +54,9 @@ class AnsweredChecks:
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
-        checks = CounterMetricFamily("extauthz_check", "Checks answered.", labels=("result", "reason"))
+        checks = CounterMetricFamily(
+            "extauthz_check", "Checks answered: allow or deny, and why (docs/reasons.md).", labels=("result", "reason")
+        )
         for reason in Reason:
             checks.add_metric((_result(reason), reason.word), self._counts[reason.word])
         yield checks

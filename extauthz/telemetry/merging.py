@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["MergedMetrics"]
+__all__ = ["MergedMetrics", "families_of"]
 
 _GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "extauthz_policy_generation": min,
@@ -19,6 +19,10 @@ _GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "extauthz_jwks_age_seconds": max,
     "extauthz_store_available": min,
     "extauthz_store_replicas": max,
+    "extauthz_build_info": max,
+    "extauthz_certificate_expires_timestamp_seconds": min,
+    "process_start_time_seconds": min,
+    "process_max_fds": min,
 }
 """Gauges that do not add up."""
 
@@ -34,7 +38,7 @@ class MergedMetrics:
 
     def retire(self, text: bytes) -> None:
         """Keep what a process counted that is no more: its last exposition."""
-        for family in _families(text):
+        for family in families_of(text):
             if family.type == "gauge":
                 continue
             for sample in family.samples:
@@ -50,7 +54,7 @@ class MergedMetrics:
         )
         for number, text in enumerate(texts):
             share = 0.0
-            for family in _families(text):
+            for family in families_of(text):
                 families.setdefault(family.name, family)
                 for sample in family.samples:
                     key = sample.name, tuple(sorted(sample.labels.items()))
@@ -94,5 +98,6 @@ def _family_of(sample: str, families: dict[str, Metric]) -> str:
     return sample
 
 
-def _families(text: bytes) -> Iterable[Metric]:
+def families_of(text: bytes) -> Iterable[Metric]:
+    """The families of a page in Prometheus's text format."""
     return text_string_to_metric_families(text.decode("utf-8", "replace"))

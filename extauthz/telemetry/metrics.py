@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import choose_encoder, generate_latest
 
 from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.loaded import LoadedCounter
 
-__all__ = ["CONTENT_TYPE", "CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
-
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-"""What ``Metrics.render`` gives."""
+__all__ = ["CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
 
 LoadOutcome = Literal["success", "failure"]
 
@@ -144,12 +141,22 @@ class StoreCounts(Protocol):
 class Metrics:
     """All metrics of one process. Never in the client library's global registry, which other libraries write to."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        """Make every series, in a registry of their own if none is given."""
+    def __init__(self, registry: CollectorRegistry | None = None, *, version: str = "") -> None:
+        """Make every series, in a registry of their own if none is given. ``version`` is that of this program."""
         registry = CollectorRegistry() if registry is None else registry
         # A second series for each counter that says when it began is something only OpenMetrics readers use.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
+        ProcessCollector(registry=registry)
+        if version:
+            told = Gauge("extauthz_build_info", "1, with the version that runs.", ("version",), registry=registry)
+            told.labels(version).set(1)
+        self._certificates = Gauge(
+            "extauthz_certificate_expires_timestamp_seconds",
+            "When the certificate of a listener expires, in seconds since the epoch.",
+            ("listener",),
+            registry=registry,
+        )
         self._answered = AnsweredChecks()
         registry.register(self._answered)
         self.checked = self._answered.count
@@ -160,7 +167,12 @@ class Metrics:
         self._generation = Gauge(
             "extauthz_policy_generation", "Generation of the policy set in force.", registry=registry
         )
-        loads = Counter("extauthz_policy_load", "Attempts to load the policy set.", ("outcome",), registry=registry)
+        loads = Counter(
+            "extauthz_policy_load",
+            "Attempts to load the policy set: success, failure (the last good set stays).",
+            ("outcome",),
+            registry=registry,
+        )
         self._loads = {outcome: loads.labels(outcome) for outcome in ("success", "failure")}
         self._dropped = Counter(
             "extauthz_decision_log_dropped",
@@ -169,13 +181,13 @@ class Metrics:
         )
         self._shadows = LoadedCounter(
             "extauthz_shadow",
-            "What policies and rules in shadow mode would have decided.",
+            "What policies and rules in shadow mode would have decided: allow, deny.",
             ("policy", "would"),
             ("allow", "deny"),
         )
         self._limits = LoadedCounter(
             "extauthz_limit",
-            "Requests that a rule with a rate would allow, by what became of its charge.",
+            "Charges of rules with a rate: granted, limited (429), shadow (its rate denies nobody), failed (no limiter could tell).",
             ("policy", "rule", "outcome"),
             ("granted", "limited", "shadow", "failed"),
         )
@@ -184,6 +196,10 @@ class Metrics:
         self.inflight = 0
         """Checks that have come in and are not answered. Written by the thread that answers them."""
         Gauge("extauthz_inflight", "Checks being decided.", registry=registry).set_function(lambda: self.inflight)
+
+    def certificate(self, listener: str, expires: float) -> None:
+        """A listener has a certificate, which expires then, in seconds since the epoch."""
+        self._certificates.labels(listener).set(expires)
 
     def abandoned(self) -> None:
         """The caller of a Check went away before the answer."""
@@ -232,8 +248,16 @@ class Metrics:
         self._registry.register(_TokenCache(counts))
 
     def render(self) -> bytes:
-        """Everything, in Prometheus's text format; see ``CONTENT_TYPE``."""
+        """Everything, in Prometheus's text format."""
         return generate_latest(self._registry)
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Everything, in the format that an ``Accept`` header asks for, with its content type.
+
+        OpenMetrics has exemplars, which lead from a histogram to a trace; Prometheus asks for it by itself.
+        """
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
 
 
 class _Providers:
@@ -271,13 +295,17 @@ class _TokenCache:
     def collect(self) -> Iterator[Metric]:
         counts = self._counts()
         lookups = CounterMetricFamily(
-            "extauthz_identity_cache", "Look-ups of tokens among those verified before.", labels=["outcome"]
+            "extauthz_identity_cache",
+            "Look-ups of tokens among those verified before: hit, miss, stale (too old, expired, or its key has gone).",
+            labels=["outcome"],
         )
         for outcome, count in (("hit", counts.hits), ("miss", counts.misses), ("stale", counts.stale)):
             lookups.add_metric([outcome], count)
         yield lookups
         yield CounterMetricFamily(
-            "extauthz_identity_cache_evicted", "Verified tokens that were forgotten for lack of room.", counts.evicted
+            "extauthz_identity_cache_evicted",
+            "Verified tokens that were forgotten for lack of room: raise tokenCache if it grows.",
+            counts.evicted,
         )
         yield GaugeMetricFamily("extauthz_identity_cache_entries", "Verified tokens remembered.", counts.entries)
         yield GaugeMetricFamily(
@@ -295,7 +323,9 @@ class _Limiter:
         counts = self._counts()
         yield GaugeMetricFamily("extauthz_limiter_keys", "Callers whose rates are counted in memory.", counts.keys)
         yield CounterMetricFamily(
-            "extauthz_limiter_forgotten", "Callers whose count was forgotten before they were idle.", counts.forgotten
+            "extauthz_limiter_forgotten",
+            "Callers whose count was forgotten before they were idle, for lack of room (limits.maxKeys).",
+            counts.forgotten,
         )
         yield CounterMetricFamily(
             "extauthz_limiter_refused",
@@ -313,7 +343,9 @@ class _Store:
     def collect(self) -> Iterator[Metric]:
         counts = self._counts()
         yield GaugeMetricFamily(
-            "extauthz_store_available", "1 if the store that counts rates is asked now, else 0.", counts.available
+            "extauthz_store_available",
+            "1 while the store that counts rates is asked, 0 while it counts as down.",
+            counts.available,
         )
         yield GaugeMetricFamily(
             "extauthz_store_replicas", "Replicas that the store knew of last, this one included.", counts.replicas
@@ -323,7 +355,9 @@ class _Store:
             "extauthz_store_failed", "Charges without an answer of the store in time.", counts.failed
         )
         without = CounterMetricFamily(
-            "extauthz_store_unasked", "Charges that were settled without an answer of the store.", labels=["outcome"]
+            "extauthz_store_unasked",
+            "Charges settled without its answer: leased (from permits taken ahead), local and denied (whenStoreFails).",
+            labels=["outcome"],
         )
         for outcome, count in (("leased", counts.leased), ("local", counts.local), ("denied", counts.denied)):
             without.add_metric([outcome], count)

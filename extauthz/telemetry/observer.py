@@ -20,6 +20,7 @@ import structlog
 from extauthz.capture import CaptureWriter
 from extauthz.errors import ConfigError, Position, Problem
 from extauthz.model import Allow, AttributeContext, Decision
+from extauthz.telemetry.activity import Activity
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.record import decision_line
 from extauthz.telemetry.redaction import is_sensitive, mask
@@ -52,6 +53,7 @@ class Telemetry:
         tracer: "CheckTracer | None" = None,
         sink: Sink | None = None,
         captures: CaptureWriter | None = None,
+        activity: Activity | None = None,
         shares: tuple[float, float] = (1.0, 1.0),
         now: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
@@ -65,6 +67,7 @@ class Telemetry:
         self._tracer = tracer
         self._sink = sink
         self._captures = captures
+        self._activity = activity
         self._allow, self._deny = shares
         self._chance = chance
         self._now = now
@@ -87,12 +90,17 @@ class Telemetry:
         metrics.inflight -= 1
         verdict = decision.verdict
         try:
-            metrics.checked(verdict.reason, seconds)
+            if span is None:
+                metrics.checked(verdict.reason, seconds)
+            else:
+                metrics.checked(verdict.reason, seconds, self._guarded("span", _trace_id, span) or "")
             charge = decision.charge or (verdict.charge if isinstance(verdict, Allow) else None)
             if charge is not None:
                 metrics.limited(charge, limit_outcome(decision))
             if decision.shadows:
                 metrics.shadowed(decision.shadows)
+            if self._activity is not None:
+                self._activity.decided(decision, sent, seconds)
         except Exception:  # noqa: BLE001 - the decision stands whatever happens here
             self._told("metrics")
         if span is not None and self._tracer is not None:
@@ -151,6 +159,10 @@ class Telemetry:
             _log.exception("telemetry failed, the decision stands", part=part, earlier_faults=held_back)
 
 
+def _trace_id(span: "Span") -> str:
+    return f"{span.context.trace_id:032x}"
+
+
 def limit_outcome(decision: Decision) -> str:
     """What became of the charge of a decision, in the word of the metrics."""
     permit = decision.permit
@@ -168,10 +180,12 @@ def open_telemetry(
     *,
     version: str,
     now: Callable[[], float],
+    activity: Activity | None = None,
 ) -> Telemetry:
     """Start what the settings and the ``OTEL_*`` variables ask for.
 
-    ``version`` is that of this program, for the spans' resource; ``now`` is seconds since the epoch.
+    ``version`` is that of this program, for the spans' resource; ``now`` is seconds since the epoch; ``activity``, where
+    somebody may look, is what goes on.
 
     Raises:
         ConfigError: An ``OTEL_*`` variable can't be followed, or the decision log can't be opened. Later such a fault
@@ -183,7 +197,7 @@ def open_telemetry(
     places = decisions.capture
     captures = None if places is None else CaptureWriter(places, mask=mask, sensitive=is_sensitive)
     shares = decisions.allow, decisions.deny
-    return Telemetry(metrics, tracer=tracer, sink=sink, captures=captures, shares=shares, now=now)
+    return Telemetry(metrics, tracer=tracer, sink=sink, captures=captures, activity=activity, shares=shares, now=now)
 
 
 def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTracer":

@@ -15,7 +15,19 @@ from extauthz.policy import PolicySettings, PolicyText, load
 from tests.conftest import PROJECT
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-COMMANDS = ("serve", "validate", "explain", "replay", "test", "bench", "convert", "envoy-config", "keys", "version")
+COMMANDS = (
+    "serve",
+    "validate",
+    "explain",
+    "replay",
+    "test",
+    "bench",
+    "top",
+    "convert",
+    "envoy-config",
+    "keys",
+    "version",
+)
 SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))
 
 

@@ -13,7 +13,7 @@ import pytest
 from extauthz.errors import ServingError
 from extauthz.serving.admin import AdminServer, admin_app
 from extauthz.serving.certificates import Certificates
-from extauthz.serving.listener import Listener, TlsFiles, parse_address
+from extauthz.serving.listener import Listener, TlsFiles, is_private, parse_address
 from extauthz.serving.readiness import Readiness
 
 Files = Callable[..., TlsFiles]
@@ -35,7 +35,7 @@ async def serve_admin(readiness: Readiness) -> AsyncIterator[Begin]:
         async def begin(address: str = "127.0.0.1:0", certificates: Certificates | None = None) -> str:
             tls = certificates.files if certificates else None
             listener = Listener(parse_address(address), tls=tls)
-            server = AdminServer(listener, admin_app(readiness, lambda: METRICS), certificates)
+            server = AdminServer(listener, admin_app(readiness, lambda _: METRICS), certificates)
             stack.push_async_callback(server.stop)
             bound = server.bind("listen.admin")
             await server.start()
@@ -85,12 +85,49 @@ async def test_metrics_are_passed_on(serve_admin: Begin) -> None:
     assert (answer.content, answer.headers["content-type"]) == METRICS
 
 
+async def test_metrics_know_what_the_client_accepts() -> None:
+    """Prometheus asks for OpenMetrics, where there are exemplars."""
+    asked: list[str] = []
+
+    def metrics(accept: str) -> tuple[bytes, str]:
+        asked.append(accept)
+        return METRICS
+
+    transport = httpx2.ASGITransport(app=admin_app(Readiness(), metrics))
+    await get("http://admin/metrics", transport=transport, headers={"accept": "application/openmetrics-text"})
+    assert asked == ["application/openmetrics-text"]
+
+
+async def test_activity_is_told_where_it_may_be() -> None:
+    """And kept by nobody on the way."""
+    app = admin_app(Readiness(), lambda _: METRICS, lambda: b'{"rules": []}')
+    answer = await get("http://admin/activity", transport=httpx2.ASGITransport(app=app))
+    assert (answer.json(), answer.headers["cache-control"]) == ({"rules": []}, "no-store")
+
+
+@pytest.mark.parametrize(
+    ("address", "tls", "private"),
+    [
+        ("127.0.0.1:1", None, True),
+        ("[::1]:1", None, True),
+        ("unix:/x", None, True),
+        ("0.0.0.0:1", None, False),
+        ("10.0.0.1:1", None, False),
+        ("10.0.0.1:1", TlsFiles("a", "b"), False),
+        ("10.0.0.1:1", TlsFiles("a", "b", "ca"), True),
+    ],
+)
+def test_who_may_see_what_goes_on(address: str, tls: TlsFiles | None, private: bool) -> None:
+    """Those on this machine, and those who show a certificate: paths and subjects are in it."""
+    assert is_private(Listener(parse_address(address), tls=tls)) is private
+
+
 async def test_there_is_nothing_else(serve_admin: Begin) -> None:
     """Only GET and HEAD, only the three paths, and no header that names the server."""
     base = f"http://{await serve_admin()}"
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert (await get(f"{base}/livez", method)).status_code == 405
-    for path in ("", "docs", "openapi.json", "livez/", "metrics/x", "%2e%2e/livez"):
+    for path in ("", "docs", "openapi.json", "livez/", "metrics/x", "activity", "%2e%2e/livez"):
         assert (await get(f"{base}/{path}")).status_code == 404
     head = await get(f"{base}/livez", "HEAD")
     assert (head.status_code, head.content) == (200, b"")

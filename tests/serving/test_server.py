@@ -62,7 +62,7 @@ def make(tmp_path: Path) -> Make:
             fallback=b"denied",
             policies=policies,
             readiness=readiness,
-            metrics=lambda: (b"", "text/plain"),
+            metrics=lambda _: (b"", "text/plain"),
             **{**timing, **more},
         )
 

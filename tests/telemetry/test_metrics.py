@@ -1,12 +1,14 @@
 """What Prometheus is told."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from extauthz.model import Reason
-from extauthz.telemetry import CONTENT_TYPE, Metrics
+from extauthz.telemetry import Metrics
+from extauthz.telemetry.page import page
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,11 @@ def test_a_fault_in_one_source_leaves_the_others(metrics: Metrics) -> None:
 
 
 def test_names(metrics: Metrics) -> None:
-    """All names begin with extauthz_, and no creation times double the series."""
+    """All names begin with extauthz_, but for what every process tells, and no creation times double the series."""
     names = {family.name for family in text_string_to_metric_families(metrics.render().decode())}
-    assert all(name.startswith("extauthz_") for name in names)
+    assert all(name.startswith(("extauthz_", "process_")) for name in names)
     assert not [name for name in names if name.endswith("_created")]
-    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
+    assert "process_cpu_seconds" in names
 
 
 def test_registries_are_separate() -> None:
@@ -118,3 +120,33 @@ def test_token_cache(metrics: Metrics) -> None:
     assert value(metrics, "extauthz_identity_cache_evicted_total") == 1
     assert value(metrics, "extauthz_identity_cache_entries") == 4
     assert value(metrics, "extauthz_identity_cache_bytes") == 5000
+
+
+def test_exemplars_lead_to_traces_where_they_can_be_read(metrics: Metrics) -> None:
+    """In OpenMetrics, which Prometheus asks for; the older format has no place for them."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    metrics.checked(Reason.ALLOWED, 0.0002, trace)
+    page, content_type = metrics.page("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert f'# {{trace_id="{trace}"}} 0.0002'.encode() in page
+    assert page.endswith(b"# EOF\n")
+    page, content_type = metrics.page("")
+    assert content_type.startswith("text/plain")
+    assert trace.encode() not in page
+
+
+def test_version_and_certificates_are_told() -> None:
+    """What runs, and until when it may."""
+    metrics = Metrics(CollectorRegistry(), version="1.2.3")
+    metrics.certificate("listen.check", 1_800_000_000)
+    assert value(metrics, "extauthz_build_info", version="1.2.3") == 1
+    name = "extauthz_certificate_expires_timestamp_seconds"
+    assert value(metrics, name, listener="listen.check") == 1_800_000_000
+
+
+def test_the_page_of_the_docs_is_current() -> None:
+    """Each metric with its labels and what it means: python -m extauthz.telemetry.page > docs/metrics.md."""
+    written = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    assert written == page()
+    for name in ("extauthz_check_total", "extauthz_worker_check_total", "extauthz_store_available"):
+        assert f"| `{name}` |" in written

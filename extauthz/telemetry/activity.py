@@ -1,0 +1,85 @@
+"""What is going on, for somebody at a terminal: how often each rule decided, and the last denials.
+
+Metrics can't tell these: a series for each rule is more than Prometheus should keep, and one for each denial is none. So
+they are kept here, bounded, and are read by ``extauthz top`` from the admin listener.
+
+A denial is kept as its decision record, as which it says nothing that a log may not say, and holds no request. Making one
+takes several microseconds, so under a flood of denials only some are kept.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from extauthz.model import Allow, AttributeContext, Decision
+from extauthz.telemetry.record import decision_line
+
+__all__ = ["Activity", "merged_activity"]
+
+_RULES: Final = 50_000
+"""Names of rules, those of policies that left included; with more of them counting begins anew."""
+_TOLD_RULES: Final = 100
+_DENIALS: Final = 50
+_PAUSE: Final = 0.05
+"""Seconds between two denials that are kept."""
+
+
+class Activity:
+    """Counts for one process. Only the thread that answers Checks writes."""
+
+    def __init__(self, *, now: Callable[[], float], clock: Callable[[], float]) -> None:
+        """Begin with nothing. ``now`` is seconds since the epoch, ``clock`` monotonic seconds."""
+        self._now = now
+        self._clock = clock
+        self._rules: dict[tuple[str, str], int] = {}
+        self._denials: deque[bytes] = deque(maxlen=_DENIALS)
+        self._next = 0.0
+
+    def decided(self, decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
+        """A Check was answered with this decision, which took these ``seconds``."""
+        verdict = decision.verdict
+        name = verdict.policy, verdict.rule
+        rules = self._rules
+        count = rules.get(name)
+        if count is None:
+            if len(rules) >= _RULES:
+                rules.clear()
+            count = 0
+        rules[name] = count + 1
+        if not isinstance(verdict, Allow):
+            self._denied(decision, sent, seconds)
+
+    def _denied(self, decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + _PAUSE
+        self._denials.append(decision_line(decision, sent, now=self._now(), seconds=seconds, trace=None))
+
+    def told(self) -> bytes:
+        """The busiest rules and the last denials, newest first, as JSON."""
+        rules = sorted(self._rules.items(), key=lambda entry: -entry[1])
+        return _written(
+            ({"policy": policy, "rule": rule, "checks": count} for (policy, rule), count in rules if policy),
+            map(json.loads, reversed(self._denials)),
+        )
+
+
+def merged_activity(texts: Iterable[bytes]) -> bytes:
+    """What several processes told, as that of one."""
+    rules: dict[tuple[str, str], int] = {}
+    denials: list[Any] = []
+    for text in texts:
+        told = json.loads(text)
+        denials += told["denials"]
+        for entry in told["rules"]:
+            name = entry["policy"], entry["rule"]
+            rules[name] = rules.get(name, 0) + entry["checks"]
+    busiest = sorted(rules.items(), key=lambda entry: -entry[1])
+    denials.sort(key=lambda record: str(record["time"]), reverse=True)
+    return _written(({"policy": policy, "rule": rule, "checks": count} for (policy, rule), count in busiest), denials)
+
+
+def _written(rules: Iterable[dict[str, Any]], denials: Iterable[Any]) -> bytes:
+    return json.dumps({"rules": list(rules)[:_TOLD_RULES], "denials": list(denials)[:_DENIALS]}).encode()

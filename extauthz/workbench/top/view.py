@@ -1,0 +1,206 @@
+"""What a server said at two moments, as what happened between them. Pure: no clock, no socket, no terminal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Count", "Provider", "Seen", "View", "view"]
+
+Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+_CHECKS = "extauthz_check_total"
+_DURATION = "extauthz_check_duration_seconds_bucket"
+_MANY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a server said at one moment."""
+
+    at: float
+    """Seconds by a monotonic clock."""
+    samples: Samples
+    report: Sequence[str]
+    """Its ``/readyz?verbose``."""
+    activity: str
+    """Its ``/activity``; empty if it does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Something that is counted."""
+
+    name: str
+    per_second: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider of identities."""
+
+    name: str
+    usable: bool
+    keys_age: float | None
+    """Seconds since its keys were fetched; None if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A server at a glance."""
+
+    ready: bool
+    troubles: tuple[str, ...]
+    """Parts that are not well, in its own words."""
+    allowed: float
+    denied: float
+    """A second."""
+    p50: float | None
+    p99: float | None
+    """Seconds; None if there was no Check."""
+    inflight: float
+    cpu: float | None
+    """Seconds of CPU for a Check; None if there was no Check."""
+    memory: float
+    """Bytes."""
+    reasons: tuple[Count, ...]
+    """Of denials, the most frequent first."""
+    rules: tuple[Count, ...]
+    """The busiest."""
+    limits: tuple[Count, ...]
+    """Charges of rules with a rate, by what became of them."""
+    providers: tuple[Provider, ...]
+    remembered: float | None
+    """The share of tokens that had been seen before; None if none was shown."""
+    store: bool | None
+    """Whether the store is asked; None if there is none."""
+    generation: int
+    """Of the policies."""
+    workers: tuple[Count, ...]
+    denials: tuple[Mapping[str, Any], ...]
+    """The last ones, as decision records, newest first."""
+    told: bool
+    """Whether it tells rules and denials."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def view(before: Seen, now: Seen) -> View:
+    """What happened between two moments."""
+    between = _Between(before, now)
+    checks = between.by("result", _CHECKS)
+    activity = json.loads(now.activity) if now.activity else {}
+    allowed, denied = checks.get("allow", 0.0), checks.get("deny", 0.0)
+    answered = (allowed + denied) * between.seconds
+    spent = between.grown("process_cpu_seconds_total")
+    hits, looks = between.by("outcome", "extauthz_identity_cache_total"), 0.0
+    looks = sum(hits.values())
+    return View(
+        ready=bool(now.report) and now.report[-1] == "ready",
+        troubles=tuple(line for line in now.report if line.lstrip().startswith("[-]")),
+        allowed=allowed,
+        denied=denied,
+        p50=between.quantile(0.5),
+        p99=between.quantile(0.99),
+        inflight=now.samples.get(("extauthz_inflight", ()), 0.0),
+        cpu=spent / answered if answered else None,
+        memory=now.samples.get(("process_resident_memory_bytes", ()), 0.0),
+        reasons=between.counts("reason", _CHECKS, {"result": "deny"}),
+        rules=between.rules(before.activity, activity),
+        limits=between.counts("outcome", "extauthz_limit_total"),
+        providers=_providers(now.samples),
+        remembered=hits.get("hit", 0.0) / looks if looks else None,
+        store=_flag(now.samples, "extauthz_store_available"),
+        generation=int(now.samples.get(("extauthz_policy_generation", ()), 0)),
+        workers=between.counts("worker", "extauthz_worker_check_total", every=True),
+        denials=tuple(activity.get("denials", ()))[:_MANY],
+        told=bool(activity),
+    )
+
+
+class _Between:
+    """Differences of counters. One that went back began anew, and is counted from zero, as Prometheus does."""
+
+    def __init__(self, before: Seen, now: Seen) -> None:
+        self._before, self._now = before.samples, now.samples
+        self.seconds = max(now.at - before.at, 1e-9)
+
+    def _growth(self, key: tuple[str, tuple[tuple[str, str], ...]]) -> float:
+        value, last = self._now[key], self._before.get(key, 0.0)
+        return value - last if value >= last else value
+
+    def grown(self, name: str) -> float:
+        """How much a counter grew, all its series together."""
+        return sum(self._growth(key) for key in self._now if key[0] == name)
+
+    def by(self, label: str, name: str) -> dict[str, float]:
+        """How much it grew a second, by a label."""
+        found: dict[str, float] = {}
+        for key in self._now:
+            if key[0] == name:
+                value = dict(key[1]).get(label, "")
+                found[value] = found.get(value, 0.0) + self._growth(key) / self.seconds
+        return found
+
+    def counts(
+        self, label: str, name: str, where: Mapping[str, str] | None = None, *, every: bool = False
+    ) -> tuple[Count, ...]:
+        """The same with its totals, the busiest first; only those that ever counted, unless ``every`` one is wanted."""
+        rates: dict[str, float] = {}
+        totals: dict[str, float] = {}
+        for key, value in self._now.items():
+            labels = dict(key[1])
+            if key[0] != name or any(labels.get(one) != wanted for one, wanted in (where or {}).items()):
+                continue
+            told = labels.get(label, "")
+            totals[told] = totals.get(told, 0.0) + value
+            rates[told] = rates.get(told, 0.0) + self._growth(key) / self.seconds
+        made = [Count(told, rates[told], total) for told, total in totals.items() if total or every]
+        return tuple(made if every else sorted(made, key=lambda count: (-count.per_second, -count.total))[:_MANY])
+
+    def rules(self, before: str, now: Mapping[str, Any]) -> tuple[Count, ...]:
+        """The busiest rules."""
+        last = {
+            (entry["policy"], entry["rule"]): entry["checks"]
+            for entry in (json.loads(before)["rules"] if before else ())
+        }
+        made = []
+        for entry in now.get("rules", ()):
+            count, earlier = entry["checks"], last.get((entry["policy"], entry["rule"]), 0)
+            grown = count - earlier if count >= earlier else count
+            name = f"{entry['policy']} {entry['rule']}".rstrip()
+            made.append(Count(name, grown / self.seconds, count))
+        return tuple(sorted(made, key=lambda count: (-count.per_second, -count.total))[:_MANY])
+
+    def quantile(self, share: float) -> float | None:
+        """The duration within which a share of the Checks was answered: the bound of its bucket."""
+        grown: dict[float, float] = {}
+        for key in self._now:
+            if key[0] == _DURATION:
+                bound = float(dict(key[1])["le"])
+                grown[bound] = grown.get(bound, 0.0) + self._growth(key)
+        whole = grown.get(float("inf"), 0.0)
+        if not whole:
+            return None
+        lower = 0.0
+        for bound, reached in sorted(grown.items()):
+            if reached >= share * whole:
+                return bound if bound != float("inf") else lower
+            lower = bound
+        return lower
+
+
+def _providers(samples: Samples) -> tuple[Provider, ...]:
+    found = []
+    for (name, labels), value in sorted(samples.items()):
+        if name == "extauthz_provider_usable":
+            age = samples.get(("extauthz_jwks_age_seconds", labels))
+            found.append(Provider(dict(labels)["provider"], value > 0, age))
+    return tuple(found)
+
+
+def _flag(samples: Samples, name: str) -> bool | None:
+    value = samples.get((name, ()))
+    return None if value is None else value > 0

@@ -1,0 +1,1 @@
+"""What an operator watches: Prometheus rules, and a Grafana dashboard made here and kept as ``dashboard.json``."""

@@ -1,0 +1,126 @@
+"""A running server at a glance: what happened between two looks, and how that reads."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from extauthz.cli.terminal import harmless
+from extauthz.workbench.top import Seen, screen, view
+
+
+def samples(**values: float) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Samples by a short spelling: name__label_value."""
+    return {(name, ()): value for name, value in values.items()}
+
+
+def checks(allowed: float, denied: float, *, reason: str = "no-rule") -> Any:
+    """What is counted of Checks, of which all took at most a millisecond."""
+    whole = allowed + denied
+    return {
+        ("extauthz_check_total", (("reason", "allowed"), ("result", "allow"))): allowed,
+        ("extauthz_check_total", (("reason", reason), ("result", "deny"))): denied,
+        ("extauthz_check_duration_seconds_bucket", (("le", "0.0005"), ("result", "allow"))): whole * 0.9,
+        ("extauthz_check_duration_seconds_bucket", (("le", "0.001"), ("result", "allow"))): whole,
+        ("extauthz_check_duration_seconds_bucket", (("le", "+Inf"), ("result", "allow"))): whole,
+    }
+
+
+def activity(**rules: int) -> str:
+    """What is told of rules, and one denial."""
+    denial = {
+        "time": "2026-01-02T03:04:05.678Z",
+        "id": "d1",
+        "decision": "deny",
+        "reason": "no-rule",
+        "method": "GET",
+        "host": "a.example.com",
+        "path": "/x\x1b[2J",
+        "policy": "orders",
+    }
+    told = [{"policy": "orders", "rule": name, "checks": count} for name, count in rules.items()]
+    return json.dumps({"rules": told, "denials": [denial]})
+
+
+def seen(at: float, values: Any, report: tuple[str, ...] = ("ready",), told: str = "") -> Seen:
+    """A look."""
+    return Seen(at, values, report, told)
+
+
+def test_rates_are_those_between_two_looks() -> None:
+    """By result and by reason, with the totals beside them."""
+    found = view(seen(10, checks(100, 10)), seen(12, checks(300, 20)))
+    assert (found.allowed, found.denied) == (100, 5)
+    assert [(count.name, count.per_second, count.total) for count in found.reasons] == [("no-rule", 5, 20)]
+    assert (found.p50, found.p99) == (0.0005, 0.001)
+
+
+def test_a_server_that_began_anew_is_counted_from_zero() -> None:
+    """As Prometheus does it; never less than nothing."""
+    found = view(seen(10, checks(1_000, 10)), seen(12, checks(100, 0)))
+    assert (found.allowed, found.denied) == (50, 0)
+
+
+def test_without_a_check_nothing_is_divided() -> None:
+    """A server at rest has no latency and no cost of a Check."""
+    found = view(seen(1, checks(5, 5)), seen(2, checks(5, 5)))
+    assert (found.allowed, found.p50, found.p99, found.cpu, found.remembered) == (0, None, None, None, None)
+
+
+def test_the_cpu_of_a_check_is_told() -> None:
+    """Of all that the process did meanwhile."""
+    before = checks(0, 0) | samples(process_cpu_seconds_total=1.0)
+    now = checks(1_000, 0) | samples(process_cpu_seconds_total=1.05)
+    assert view(seen(0, before), seen(1, now)).cpu == pytest.approx(5e-5)
+
+
+def test_the_busiest_rules_come_first() -> None:
+    """By what they did lately, not by what they ever did."""
+    found = view(
+        seen(0, checks(0, 0), told=activity(read=1_000, write=10)),
+        seen(1, checks(0, 0), told=activity(read=1_001, write=15)),
+    )
+    assert [(count.name, count.per_second) for count in found.rules] == [("orders write", 5), ("orders read", 1)]
+    assert found.denials[0]["reason"] == "no-rule"
+
+
+def test_providers_are_told_with_the_age_of_their_keys() -> None:
+    """Those that have keys."""
+    values = checks(0, 0) | {
+        ("extauthz_provider_usable", (("provider", "corporate"),)): 1.0,
+        ("extauthz_provider_usable", (("provider", "keys"),)): 0.0,
+        ("extauthz_jwks_age_seconds", (("provider", "corporate"),)): 90.0,
+    }
+    found = view(seen(0, values), seen(1, values))
+    assert [(one.name, one.usable, one.keys_age) for one in found.providers] == [
+        ("corporate", True, 90.0),
+        ("keys", False, None),
+    ]
+
+
+def test_what_is_wrong_stands_out() -> None:
+    """And nothing that a client sent drives the terminal."""
+    found = view(
+        seen(0, checks(0, 0), told=activity(read=1)),
+        seen(1, checks(90, 10), ("[+] listeners: open", "[-] store: no answer", "not ready"), activity(read=91)),
+    )
+    assert (found.ready, found.troubles) == (False, ("[-] store: no answer",))
+    text = io.StringIO()
+    Console(file=text, width=120, highlight=False, markup=False).print(screen(found, "127.0.0.1:8081", harmless))
+    told = text.getvalue()
+    assert "not ready" in told
+    assert "100 checks/s  90 allowed  10 denied (10%)" in told
+    assert "half within 0.5 ms, 99 % within 1 ms" in told
+    assert "03:04:05" in told
+    assert "\x1b" not in told
+
+
+def test_a_server_that_tells_no_activity_says_so() -> None:
+    """Where anybody could ask for it."""
+    found = view(seen(0, checks(0, 0)), seen(1, checks(1, 0)))
+    text = io.StringIO()
+    Console(file=text, width=120).print(screen(found, "x", harmless))
+    assert "on loopback, a unix socket or with client certificates only" in text.getvalue()
+    assert json.loads(json.dumps(found.as_json()))["told"] is False
