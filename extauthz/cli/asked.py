@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from extauthz.errors import ExtAuthzError
 
@@ -12,7 +14,19 @@ if TYPE_CHECKING:
     from extauthz.model import AttributeContext
     from extauthz.workbench.explain import Connection
 
-__all__ = ["request_of"]
+__all__ = ["AskedCheck", "AskedHeaders", "AskedWords", "request_of"]
+
+AskedWords = Annotated[str, Parameter(help="The request: METHOD URL, or a URL alone for a GET.")]
+AskedHeaders = Annotated[
+    list[str] | None, Parameter(name=("--header", "-H"), negative="", help="A header of it, `name: value`.")
+]
+AskedCheck = Annotated[
+    str | None,
+    Parameter(
+        help="The request as a CheckRequest in a file, binary or JSON; - is standard input.",
+        allow_leading_hyphen=True,  # for -
+    ),
+]
 
 
 def request_of(

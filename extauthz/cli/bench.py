@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from extauthz.cli.asked import request_of
+from extauthz.cli.asked import AskedCheck, AskedHeaders, AskedWords, request_of
 from extauthz.cli.serve import ConfigFile
 from extauthz.cli.validate import OutputForm
 from extauthz.errors import ExtAuthzError
@@ -20,18 +20,10 @@ __all__ = ["bench"]
 
 
 def bench(
-    *request: Annotated[str, Parameter(help="The request: METHOD URL, or a URL alone for a GET.")],
-    header: Annotated[
-        list[str] | None, Parameter(name=("--header", "-H"), negative="", help="A header of it, `name: value`.")
-    ] = None,
+    *request: AskedWords,
+    header: AskedHeaders = None,
     curl: Annotated[str | None, Parameter(help="The request as a curl command line.")] = None,
-    check: Annotated[
-        str | None,
-        Parameter(
-            help="The request as a CheckRequest in a file, binary or JSON; - is standard input.",
-            allow_leading_hyphen=True,  # for -
-        ),
-    ] = None,
+    check: AskedCheck = None,
     address: Annotated[
         str | None,
         Parameter(

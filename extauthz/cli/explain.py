@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from extauthz.cli.asked import request_of
+from extauthz.cli.asked import AskedCheck, AskedHeaders, AskedWords, request_of
 from extauthz.cli.serve import ConfigFile
 from extauthz.cli.terminal import harmless
 from extauthz.cli.validate import OutputForm
@@ -32,18 +32,10 @@ _WIDE = 4096
 
 
 def explain(
-    *request: Annotated[str, Parameter(help="The request: METHOD URL, or a URL alone for a GET.")],
-    header: Annotated[
-        list[str] | None, Parameter(name=("--header", "-H"), negative="", help="A header of it, `name: value`.")
-    ] = None,
+    *request: AskedWords,
+    header: AskedHeaders = None,
     curl: Annotated[str | None, Parameter(help="The request as a curl command line. Nothing is sent.")] = None,
-    check: Annotated[
-        str | None,
-        Parameter(
-            help="The request as a CheckRequest in a file, binary or JSON; - is standard input.",
-            allow_leading_hyphen=True,  # for -
-        ),
-    ] = None,
+    check: AskedCheck = None,
     log: Annotated[
         str | None,
         Parameter(help="A decision log to take the request from; needs --id.", allow_leading_hyphen=True),

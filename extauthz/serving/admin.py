@@ -12,6 +12,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
@@ -26,10 +27,14 @@ from extauthz.serving.listener import Address, Listener, UnixAddress
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.sockets import open_socket, remove_unix_path
 
-__all__ = ["Activity", "AdminServer", "Metrics", "admin_app", "json_answer", "plain_answer"]
+__all__ = ["Activity", "AdminServer", "Metrics", "admin_app", "is_misled", "json_answer"]
+__all__ += ["plain_answer"]
 
 _IDLE_SECONDS = 10
 _CLOSE_SECONDS = 1
+
+_OWN_NAMES = ("localhost", "admin", "worker")
+"""What clients on this machine call us; the latter two over unix sockets."""
 
 Metrics = Callable[[str], tuple[bytes, str]]
 """Gives the text for ``/metrics`` and its content type, for what the client accepts."""
@@ -52,8 +57,10 @@ def admin_app(readiness: Readiness, metrics: Metrics, activity: Activity | None 
         body, content_type = metrics(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
-    async def active(_: Request) -> Response:
-        return json_answer(b"{}" if activity is None else activity())
+    async def active(request: Request) -> Response:
+        if activity is None or is_misled(request):
+            return plain_answer("ask by address", 403)
+        return json_answer(activity())
 
     # Starlette adds HEAD to GET and answers every other method with 405.
     routes = [
@@ -66,6 +73,21 @@ def admin_app(readiness: Readiness, metrics: Metrics, activity: Activity | None 
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     return app
+
+
+def is_misled(request: Request) -> bool:
+    """Whether a browser may have been led here by a name that somebody else points at this machine (DNS rebinding).
+
+    Its page could then read the answer. By an address, by the names that our own clients use, or by TLS, it can't.
+    """
+    host = request.url.hostname or ""
+    if request.url.scheme == "https" or host in _OWN_NAMES:
+        return False
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def plain_answer(text: str, status: int = 200) -> Response:

@@ -27,7 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from extauthz.errors import ExtAuthzError, ServingError
-from extauthz.serving.admin import AdminServer, json_answer, plain_answer
+from extauthz.serving.admin import AdminServer, is_misled, json_answer, plain_answer
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.listener import Listener, check_listener, is_private
 from extauthz.serving.worker import WorkerPlace
@@ -235,7 +235,9 @@ class Supervisor:
             body += self._own_figures(answering)
             return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
-        async def active(_: Request) -> Response:
+        async def active(request: Request) -> Response:
+            if is_misled(request):
+                return plain_answer("ask by address", 403)
             told = await asyncio.gather(*(worker.get("/activity") for worker in self._workers))
             return json_answer(self._parts.activities([text for text in told if text]))
 

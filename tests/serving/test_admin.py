@@ -106,6 +106,24 @@ async def test_activity_is_told_where_it_may_be() -> None:
 
 
 @pytest.mark.parametrize(
+    ("base", "status"),
+    [
+        ("http://127.0.0.1:8081", 200),
+        ("http://[::1]:8081", 200),
+        ("http://localhost:8081", 200),
+        ("http://evil.example:8081", 403),
+        ("http://127.0.0.1.evil.example", 403),
+        ("https://admin.example", 200),
+    ],
+)
+async def test_a_page_that_points_its_name_at_us_reads_nothing(base: str, status: int) -> None:
+    """DNS rebinding: a browser on this machine would take the answer for that of the page's own site."""
+    app = admin_app(Readiness(), lambda _: METRICS, lambda: b"{}")
+    answer = await get(f"{base}/activity", transport=httpx2.ASGITransport(app=app))
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
     ("address", "tls", "private"),
     [
         ("127.0.0.1:1", None, True),
