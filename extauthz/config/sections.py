@@ -151,7 +151,7 @@ class Traces(Section):
     """Where spans go."""
 
     exporter: Literal["none", "otlp", "console"] | None = None
-    """none | otlp (gRPC, see OTEL_EXPORTER_OTLP_ENDPOINT) | console. Absent: OTEL_TRACES_EXPORTER decides."""
+    """none | otlp (gRPC or HTTP, see OTEL_EXPORTER_OTLP_ENDPOINT and _PROTOCOL) | console. Absent: OTEL_TRACES_EXPORTER decides."""
 
 
 class Sample(Section):

@@ -61,7 +61,9 @@ class CheckTracer:
         """Start the exporters that the plan names, or the given ones. ``now`` is seconds since the epoch."""
         self._now = now
         self._roots = plan.roots
-        self._exporters = [*map(_exporter, plan.exporters)] if exporters is None else [*exporters]
+        self._exporters = (
+            [_exporter(name, plan.protocol) for name in plan.exporters] if exporters is None else [*exporters]
+        )
         self._provider = TracerProvider(
             sampler=None if plan.sampler else sampling.DEFAULT_OFF,  # None: as OTEL_TRACES_SAMPLER says
             resource=_resource(version),
@@ -145,9 +147,13 @@ def _resource(version: str) -> Resource:
     return told.merge(Resource(ours))
 
 
-def _exporter(name: str) -> SpanExporter:
+def _exporter(name: str, protocol: str) -> SpanExporter:
     if name == "console":
         return ConsoleSpanExporter(out=sys.stdout, formatter=lambda span: str(span.to_json(indent=None)) + "\n")
+    if protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+
+        return HttpSpanExporter()
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()

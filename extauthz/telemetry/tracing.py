@@ -15,6 +15,7 @@ from extauthz.telemetry.settings import TraceSettings
 
 __all__ = ["TracePlan", "trace_plan"]
 
+_GRPC, _HTTP = "grpc", "http/protobuf"
 _EXPORTERS = ("console", "none", "otlp")
 _OFF = ("always_off", "parentbased_always_off")
 _RATIO = ("traceidratio", "parentbased_traceidratio")
@@ -31,6 +32,8 @@ class TracePlan:
     """OTEL_TRACES_SAMPLER is set, and the SDK follows it."""
     roots: bool
     """A Check without a parent may begin a trace."""
+    protocol: str = _GRPC
+    """In which ``otlp`` is spoken: ``grpc`` or ``http/protobuf``."""
 
 
 def trace_plan(settings: TraceSettings, environ: Mapping[str, str]) -> TracePlan | None:
@@ -67,21 +70,27 @@ def _exporters(settings: TraceSettings, environ: Mapping[str, str], problems: li
 
 
 def _plan(exporters: tuple[str, ...], environ: Mapping[str, str], problems: list[Problem]) -> TracePlan:
-    if "otlp" in exporters:
-        for place in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-            protocol = environ.get(place, "").strip().lower()
-            if protocol not in ("", "grpc"):
-                hint = "set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc and an endpoint that speaks it, usually port 4317"
-                problems.append(Problem(Position(place), f"traces are sent over grpc, not over {protocol!r}", hint))
-            if protocol:
-                break  # the variable for traces alone beats the one for all signals
+    protocol = _protocol(environ, problems) if "otlp" in exporters else _GRPC
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").lower()  # not stripped: the SDK does not either
     if sampler and sampler not in _SAMPLERS:
         hint = f"known are: {', '.join(_SAMPLERS)}"
         problems.append(Problem(Position("OTEL_TRACES_SAMPLER"), f"there is no sampler {sampler!r}", hint))
     if sampler in _RATIO and not _is_ratio(environ.get("OTEL_TRACES_SAMPLER_ARG") or "1"):
         problems.append(Problem(Position("OTEL_TRACES_SAMPLER_ARG"), "must be a number from 0 to 1"))
-    return TracePlan(exporters, bool(sampler), bool(sampler) and sampler not in _OFF)
+    return TracePlan(exporters, bool(sampler), bool(sampler) and sampler not in _OFF, protocol)
+
+
+def _protocol(environ: Mapping[str, str], problems: list[Problem]) -> str:
+    """The variable for traces alone beats the one for all signals."""
+    for place in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        protocol = environ.get(place, "").strip().lower()
+        if protocol in (_GRPC, _HTTP):
+            return protocol
+        if protocol:
+            hint = f"set it to {_GRPC}, usually port 4317, or {_HTTP}, usually port 4318"
+            problems.append(Problem(Position(place), f"traces can't be sent over {protocol!r}", hint))
+            break
+    return _GRPC
 
 
 def _is_ratio(text: str) -> bool:

@@ -2,9 +2,11 @@
 
 import io
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import grpc
@@ -237,7 +239,42 @@ def test_spans_arrive_over_otlp(monkeypatch: pytest.MonkeyPatch, allowed: Decisi
     assert (sent_span.trace_id.hex(), sent_span.parent_span_id.hex()) == (TRACE, SPAN)
 
 
+def test_spans_arrive_over_http(monkeypatch: pytest.MonkeyPatch, allowed: Decision, sent: AttributeContext) -> None:
+    """The same where the collector speaks HTTP alone; headers for it come from the standard variable."""
+    received: list[tuple[str, str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.append((self.path, self.headers["x-key"], body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=abc")
+        plan = trace_plan(TraceSettings("otlp"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
+        assert plan is not None
+        tracer = CheckTracer(plan, version="1", now=lambda: NOW)
+        span = tracer.begin(SAMPLED)
+        assert span is not None
+        tracer.finish(span, allowed, sent, 0.001)
+        tracer.close(5)
+        server.shutdown()
+    [(path, key, body)] = received
+    assert (path, key) == ("/v1/traces", "abc")
+    request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
+    [sent_span] = [span for rs in request.resource_spans for ss in rs.scope_spans for span in ss.spans]
+    assert sent_span.trace_id.hex() == TRACE
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_unreachable_collector(
+    protocol: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     preserved_logging: None,
@@ -253,7 +290,7 @@ def test_unreachable_collector(
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
         monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "64")
         monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "16")
-        plan = trace_plan(TraceSettings("otlp"), {})
+        plan = trace_plan(TraceSettings("otlp"), {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol})
         assert plan is not None
         tracer = CheckTracer(plan, version="1", now=lambda: NOW)
         seconds: list[float] = []

@@ -48,7 +48,7 @@ def test_mistakes_are_told_together() -> None:
     """Each variable that can't be followed is named, with what would be right."""
     environ = {
         "OTEL_TRACES_EXPORTER": "otlp,jaeger",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
         "OTEL_TRACES_SAMPLER": "sometimes",
     }
     with pytest.raises(ConfigError) as caught:
@@ -56,7 +56,7 @@ def test_mistakes_are_told_together() -> None:
     text = str(caught.value)
     assert [problem.where.file for problem in caught.value.problems] == sorted(environ.keys())
     assert "there is no exporter 'jaeger'" in text
-    assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc" in text
+    assert "traces can't be sent over 'http/json'" in text
     assert "parentbased_traceidratio" in text
 
 
@@ -74,10 +74,21 @@ def test_ratio_out_of_range(argument: str) -> None:
         trace_plan(TraceSettings("otlp"), environ)
 
 
-def test_protocol_for_traces_beats_the_general_one() -> None:
+@pytest.mark.parametrize(
+    ("general", "traces", "protocol"),
+    [
+        ("", "", "grpc"),
+        ("http/protobuf", "", "http/protobuf"),
+        ("http/protobuf", "grpc", "grpc"),
+        ("grpc", " HTTP/protobuf ", "http/protobuf"),
+    ],
+)
+def test_protocol_for_traces_beats_the_general_one(general: str, traces: str, protocol: str) -> None:
     """Metrics of other programs may go over HTTP while ours go over gRPC."""
-    environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}
-    assert trace_plan(TraceSettings("otlp"), environ) is not None
+    environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": general, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": traces}
+    plan = trace_plan(TraceSettings("otlp"), environ)
+    assert plan is not None
+    assert plan.protocol == protocol
 
 
 def test_console_needs_no_protocol() -> None:
