@@ -36,6 +36,7 @@ from extauthz.telemetry import (
     TraceSettings,
     configure_logs,
     open_telemetry,
+    toggle_debug,
 )
 from extauthz.wire import INTERNAL_ERROR_ANSWER, Encoder
 
@@ -140,6 +141,7 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         metrics=metrics.page,
         activity=None if activity is None else activity.told,
         certified=metrics.certificate,
+        toggle_debug=lambda: toggle_debug(config.telemetry.logs.level),
         transport=config.listen.check.transport,
         options=GrpcOptions(
             max_message_bytes=config.check.max_message_bytes,

@@ -10,7 +10,7 @@ import os
 from extauthz.app.values import listener
 from extauthz.config import Config, load_config
 from extauthz.serving import SupervisorParts, run_workers, worker_command
-from extauthz.telemetry import MergedMetrics, configure_logs, merged_activity
+from extauthz.telemetry import MergedMetrics, configure_logs, merged_activity, toggle_debug
 
 __all__ = ["supervise"]
 
@@ -34,6 +34,7 @@ def supervise(config: Config, file: str | None) -> int:
         admin=listener(config.listen.admin),
         figures=MergedMetrics(),
         activities=merged_activity,
+        toggle_debug=lambda: toggle_debug(config.telemetry.logs.level),
         check_configuration=check_configuration,
         settle_seconds=config.check.drain_delay,
         stop_seconds=config.check.drain_delay + config.check.grace + _SLACK,

@@ -12,9 +12,7 @@ mended from inside, so it ends the process, with an error, and whoever runs the 
 
 import asyncio
 import os
-import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +29,7 @@ from extauthz.serving.health import Health
 from extauthz.serving.listener import Address, Listener, check_listener
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
+from extauthz.serving.signals import heard
 from extauthz.serving.transport import Handler
 from extauthz.serving.transports import CheckServer, Transport, check_server, chosen
 from extauthz.serving.watching import watch
@@ -60,6 +59,8 @@ class ServerParts:
     metrics: Metrics
     activity: Activity | None = None
     """What ``extauthz top`` shows; None where anybody could ask for it."""
+    toggle_debug: Callable[[], None] = lambda: None
+    """Makes the log say more, and less again when it is called once more."""
     certified: Callable[[str, float], None] = lambda _listener, _expires: None
     """Told when a listener has a certificate, and when it expires, in seconds since the epoch."""
     transport: Transport = "auto"
@@ -166,6 +167,10 @@ class Server:
         self._parts.readiness.certificates_told(name, ok=True, text=f"in force, until {until} UTC")
         self._parts.certified(name, expires)
 
+    def toggle_debug(self) -> None:
+        """Make the log say more, or less again."""
+        self._parts.toggle_debug()
+
     def on_abandoned(self, stop: Callable[[], None]) -> None:
         """Call ``stop`` when the supervisor is gone, if there is one."""
         descriptor = self._parts.supervisor
@@ -230,7 +235,7 @@ class Server:
 async def serve(server: Server) -> None:
     """Run a server until SIGTERM or SIGINT, then stop it in order; a second signal stops it at once.
 
-    SIGHUP stops it too if it means that the terminal was closed. Elsewhere it is an operator's "reload", and harmless:
+    SIGUSR2 makes the log say more, and less again. SIGHUP stops it too if it means that the terminal was closed. Elsewhere it is an operator's "reload", and harmless:
     files are followed anyway.
 
     Returns after an orderly stop, a hurried one included: the exit code is 0. Raises what ``Server.start`` raises, and
@@ -251,7 +256,7 @@ async def serve(server: Server) -> None:
         else:
             _log.info("SIGHUP changes nothing: files are followed, a new configuration needs a restart")
 
-    with _signals(signalled, hung_up):
+    with heard(signalled, hung_up, server.toggle_debug):
         await server.start()
         ended = asyncio.create_task(server.wait())
         server.on_abandoned(asked.set)
@@ -262,19 +267,3 @@ async def serve(server: Server) -> None:
             server.hurry()
         await server.stop()
         await ended
-
-
-@contextmanager
-def _signals(stop: Callable[[], None], hung_up: Callable[[], None]) -> Iterator[None]:
-    """Call back for each SIGTERM and SIGINT, and for each SIGHUP unless it is ignored already, as under nohup."""
-    loop = asyncio.get_running_loop()
-    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop}
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        wanted[signal.SIGHUP] = hung_up
-    for one, callback in wanted.items():
-        loop.add_signal_handler(one, callback)
-    try:
-        yield
-    finally:
-        for one in wanted:
-            loop.remove_signal_handler(one)

@@ -14,8 +14,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +29,7 @@ from extauthz.errors import ExtAuthzError, ServingError
 from extauthz.serving.admin import AdminServer, is_misled, json_answer, plain_answer
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.listener import Listener, check_listener, is_private
+from extauthz.serving.signals import heard
 from extauthz.serving.worker import WorkerPlace
 from extauthz.serving.worker_process import WorkerProcess
 
@@ -73,6 +73,8 @@ class SupervisorParts:
     figures: Figures
     activities: Callable[[Sequence[bytes]], bytes]
     """What all of them told at ``/activity``, as that of one."""
+    toggle_debug: Callable[[], None]
+    """Makes the log of this process say more, and less again when it is called once more."""
     check_configuration: Callable[[], None]
     """Raises ExtAuthzError if the configuration, read again, can't be used."""
     settle_seconds: float
@@ -110,6 +112,12 @@ class Supervisor:
         """Start the workers anew, one after the other, with the configuration as it is now."""
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(self._renew(), name="renewal")
+
+    def toggle_debug(self) -> None:
+        """Make the logs of all processes say more, or less again."""
+        self._parts.toggle_debug()
+        for worker in self._workers:
+            worker.tell(signal.SIGUSR2)
 
     async def run(self) -> int:
         """Run until stopped; gives the exit code. Raises ServingError if the admin listener can't be opened."""
@@ -265,29 +273,15 @@ class Supervisor:
 
 
 async def run_workers(parts: SupervisorParts) -> int:
-    """Run workers until SIGTERM or SIGINT; a second signal stops them at once, SIGHUP starts them anew in turn.
+    """Run workers until SIGTERM or SIGINT; a second signal stops them at once, SIGHUP starts them anew in turn, SIGUSR2
+    makes the logs say more, and less again.
 
     Gives the exit code: 0 after an orderly stop, else why the first worker could not start. Raises ServingError.
     """
     supervisor = Supervisor(parts)
     hung_up = supervisor.stop if any(map(os.isatty, _STREAMS)) else supervisor.renew  # a closed terminal is none
-    with _signals(supervisor.stop, hung_up):
+    with heard(supervisor.stop, hung_up, supervisor.toggle_debug):
         return await supervisor.run()
-
-
-@contextmanager
-def _signals(stop: Callable[[], None], hung_up: Callable[[], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    wanted: dict[int, Callable[[], None]] = {signal.SIGTERM: stop, signal.SIGINT: stop}
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        wanted[signal.SIGHUP] = hung_up
-    for one, callback in wanted.items():
-        loop.add_signal_handler(one, callback)
-    try:
-        yield
-    finally:
-        for one in wanted:
-            loop.remove_signal_handler(one)
 
 
 def worker_command(config: str | None) -> Callable[[WorkerPlace], Sequence[str]]:

@@ -6,6 +6,7 @@
 from extauthz.telemetry.activity import Activity, merged_activity
 from extauthz.telemetry.exposition import Samples, read_samples
 from extauthz.telemetry.logs import configure as configure_logs
+from extauthz.telemetry.logs import toggle_debug
 from extauthz.telemetry.merging import MergedMetrics
 from extauthz.telemetry.metrics import LoadOutcome, Metrics, ProviderState
 from extauthz.telemetry.observer import Telemetry, open_telemetry
@@ -25,4 +26,5 @@ __all__ = [
     "merged_activity",
     "open_telemetry",
     "read_samples",
+    "toggle_debug",
 ]

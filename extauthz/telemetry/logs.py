@@ -28,7 +28,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from extauthz.telemetry.redaction import MASK, escape_controls, is_sensitive, mask
 from extauthz.telemetry.repeats import Repeats
 
-__all__ = ["configure"]
+__all__ = ["configure", "toggle_debug"]
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -119,6 +119,15 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         library.setLevel(logging.WARNING)
         library.handlers.clear()
         library.propagate = True
+
+
+def toggle_debug(level: str) -> None:
+    """Tell everything from now on, or, if that is so already, from ``level`` on again."""
+    ours = logging.getLogger(_OURS)
+    told = level if ours.level == logging.DEBUG else "debug"
+    ours.setLevel(logging.INFO)
+    structlog.get_logger(__name__).info("log level changed", to=told)
+    ours.setLevel(_LEVELS[told])
 
 
 def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:

@@ -344,6 +344,19 @@ async def test_a_second_signal_stops_at_once(make: Make, connect: Connect, ask: 
         await call
 
 
+async def test_a_signal_makes_the_log_say_more(make: Make, eventually: Eventually) -> None:
+    """SIGUSR2, as often as it comes; it stops nothing."""
+    toggled: list[int] = []
+    server = Server(make(toggle_debug=lambda: toggled.append(1)))
+    serving = asyncio.create_task(serve(server))
+    await eventually(lambda: server._parts.readiness.ready)
+    for count in (1, 2):
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await eventually(lambda count=count: len(toggled) == count)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 5)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 async def test_a_hangup_stops_only_what_a_terminal_owns(
     make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, terminal: bool

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from extauthz.telemetry import configure_logs
+from extauthz.telemetry import configure_logs, toggle_debug
 
 pytestmark = pytest.mark.usefixtures("preserved_logging")
 
@@ -92,6 +92,23 @@ def test_level() -> None:
     assert len(logged(lambda log: log.debug("x"), "debug")) == 1
     with pytest.raises(ValueError, match="no log level 'loud'; known are: debug, info, warning, error"):
         configure_logs("loud")
+
+
+def test_the_level_changes_while_it_runs() -> None:
+    """To everything, and back to what was configured; the change itself is told at any level."""
+
+    def tell(log: Any) -> None:
+        for number in range(3):
+            log.debug("detail", number=number)
+            toggle_debug("error")
+
+    told = [(line["event"], line.get("to", line.get("number"))) for line in logged(tell, "error")]
+    assert told == [
+        ("log level changed", "debug"),
+        ("detail", 1),
+        ("log level changed", "error"),
+        ("log level changed", "debug"),
+    ]
 
 
 def test_libraries_are_heard_from_warning_on() -> None:
