@@ -69,6 +69,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.finished: list[Decision] = []
+        self.waited: list[float] = []
         self.open = 0
 
     def begin(self, metadata: Any) -> object:
@@ -76,10 +77,13 @@ class Watcher:
         self.open += 1
         return metadata
 
-    def finish(self, span: Any, decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
+    def finish(
+        self, span: Any, decision: Decision, sent: AttributeContext | None, seconds: float, waited: float = 0.0
+    ) -> None:
         """Keep the decision."""
         self.open -= 1
         self.finished.append(decision)
+        self.waited.append(waited)
 
     def abandon(self, span: Any) -> None:
         """Count."""

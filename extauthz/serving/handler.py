@@ -39,8 +39,10 @@ class Observer(Protocol):
         """A Check has come in; what is returned comes back in ``finish`` or ``abandon``."""
         ...
 
-    def finish(self, span: Any, decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
-        """The Check was answered with this decision."""
+    def finish(
+        self, span: Any, decision: Decision, sent: AttributeContext | None, seconds: float, waited: float = 0.0
+    ) -> None:
+        """The Check was answered with this decision, which took ``seconds``, ``waited`` of them for somebody else."""
         ...
 
     def abandon(self, span: Any) -> None:
@@ -98,6 +100,7 @@ class CheckHandler:
         self, unsettled: Unsettled | Uncharged, sent: AttributeContext | None, span: Any, started: float, budget: float
     ) -> bytes:
         """Finish a Check that has to wait for something."""
+        asked = self._clock()
         try:
             try:
                 async with asyncio.timeout(max(budget - (self._clock() - started), 0)):
@@ -111,10 +114,17 @@ class CheckHandler:
             raise
         except Exception as error:  # noqa: BLE001 - the border: whatever it is, the answer is a denial
             decided = self._fault(error, sent)
-        return self._answer(decided, sent, span, started, budget)
+        return self._answer(decided, sent, span, started, budget, waited=self._clock() - asked)
 
     def _answer(
-        self, decision: Decision, sent: AttributeContext | None, span: Any, started: float, budget: float
+        self,
+        decision: Decision,
+        sent: AttributeContext | None,
+        span: Any,
+        started: float,
+        budget: float,
+        *,
+        waited: float = 0.0,
     ) -> bytes:
         """Turn a decision into bytes, unless it comes too late."""
         if self._clock() - started > budget and decision.verdict.reason is Reason.ALLOWED:
@@ -124,7 +134,7 @@ class CheckHandler:
         except Exception as error:  # noqa: BLE001 - as above
             decision = self._fault(error, sent)
             answer = self._encode_fault(decision)
-        self._observer.finish(span, decision, sent, self._clock() - started)
+        self._observer.finish(span, decision, sent, self._clock() - started, waited)
         return answer
 
     def _late(self, sent: AttributeContext | None, request: Request | None) -> Decision:

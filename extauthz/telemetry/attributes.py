@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from extauthz.model import Allow, AttributeContext, Decision, ShadowVerdict
 
-__all__ = ["ABANDONED", "FIXED", "SHADOW_EVENT", "SPAN_NAME", "decision_attributes", "shadow_attributes"]
+__all__ = ["ABANDONED", "FIXED", "SHADOW_EVENT", "SPAN_NAME", "WAITED", "decision_attributes", "shadow_attributes"]
 
 SPAN_NAME = "envoy.service.auth.v3.Authorization/Check"
 """``$package.$service/$method``, as the RPC conventions ask for."""
@@ -30,6 +30,9 @@ DECISION_ID = "extauthz.decision_id"
 POLICY_GENERATION = "extauthz.policy_generation"
 ABANDONED = "extauthz.abandoned"
 """True on the span of a Check whose caller went away before the answer; such a span has no decision."""
+
+WAITED = "extauthz.waited"
+"""Seconds of the span that were spent waiting for a provider or the store; absent where nothing was waited for."""
 
 SHADOW_EVENT = "extauthz.shadow"
 """An event on the span for each policy or rule in shadow mode that had something to say."""

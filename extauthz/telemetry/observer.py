@@ -84,8 +84,18 @@ class Telemetry:
             self._told("span")
             return None
 
-    def finish(self, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
-        """The Check was answered with this decision; ``seconds`` is what that took."""
+    def finish(
+        self,
+        span: "Span | None",
+        decision: Decision,
+        sent: AttributeContext | None,
+        seconds: float,
+        waited: float = 0.0,
+    ) -> None:
+        """The Check was answered with this decision.
+
+        ``seconds`` is what that took, ``waited`` how many of them for a provider or the store.
+        """
         metrics = self.metrics
         metrics.inflight -= 1
         verdict = decision.verdict
@@ -104,14 +114,14 @@ class Telemetry:
         except Exception:  # noqa: BLE001 - the decision stands whatever happens here
             self._told("metrics")
         if span is not None and self._tracer is not None:
-            self._guarded("span", self._tracer.finish, span, decision, sent, seconds)
+            self._guarded("span", self._tracer.finish, span, decision, sent, seconds, waited)
         if self._sink is not None:
             share = self._share(decision) if decision.shadows or not isinstance(verdict, Allow) else self._allow
             chosen = share >= 1 or self._chance() < share
             # A trace that somebody looks at has its record in any case.
             if chosen or span is not None:
                 share = share if chosen else 0.0
-                self._guarded("record", self._record, span, decision, sent, seconds, share)
+                self._guarded("record", self._record, span, decision, sent, (seconds, waited), share)
 
     def abandon(self, span: "Span | None") -> None:
         """The caller of the Check went away before there was an answer."""
@@ -134,15 +144,27 @@ class Telemetry:
         return max(self._allow, self._deny)
 
     def _record(
-        self, span: "Span | None", decision: Decision, sent: AttributeContext | None, seconds: float, share: float
+        self,
+        span: "Span | None",
+        decision: Decision,
+        sent: AttributeContext | None,
+        took: tuple[float, float],
+        share: float,
     ) -> None:
         if self._sink is None:
             return
         trace = None if span is None else (span.context.trace_id, span.context.span_id)
-        now, captures = self._now(), self._captures
-        self._sink.write(
-            decision_line(decision, sent, now=now, seconds=seconds, trace=trace, captures=captures, share=share)
+        line = decision_line(
+            decision,
+            sent,
+            now=self._now(),
+            seconds=took[0],
+            waited=took[1],
+            trace=trace,
+            captures=self._captures,
+            share=share,
         )
+        self._sink.write(line)
 
     def _guarded(self, part: str, act: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result | None:
         """Call; None if that fails. The decision stands whatever happens here."""

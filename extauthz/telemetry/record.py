@@ -46,12 +46,13 @@ def decision_line(
     trace: tuple[int, int] | None,
     captures: CaptureWriter | None = None,
     share: float = 1.0,
+    waited: float = 0.0,
 ) -> bytes:
     """The record of a decision, with its line end.
 
     ``now`` is seconds since the epoch, ``seconds`` what the decision took, ``trace`` the trace and span id of the Check's
-    span; with ``captures`` the request is in it, too. ``share`` is how many of such decisions are recorded. Fields without
-    value are left out.
+    span; with ``captures`` the request is in it, too. ``share`` is how many of such decisions are recorded, ``waited``
+    the part of ``seconds`` that was spent waiting. Fields without value are left out.
     """
     verdict = decision.verdict
     record: dict[str, object] = {
@@ -63,6 +64,8 @@ def decision_line(
         "grpc": decision.grpc,
         "duration_ms": round(seconds * 1000, 3),
     }
+    if waited:
+        record["waited_ms"] = round(waited * 1000, 3)
     _add_verdict(record, verdict)
     if decision.identity is not None:
         _add_identity(record, decision.identity)
@@ -122,6 +125,8 @@ def _add_verdict(record: dict[str, object], verdict: Allow | Deny) -> None:
 def _add_identity(record: dict[str, object], identity: Identity) -> None:
     if identity.provider:
         record["provider"] = identity.provider[:_LIMIT]
+    if identity.issuer:
+        record["issuer"] = _text(identity.issuer)
     if identity.subject:
         record["subject"] = _text(identity.subject)
     record["roles"] = [role[:_LIMIT] for role in sorted(identity.roles)[:_ROLES]]

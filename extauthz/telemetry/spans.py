@@ -32,6 +32,7 @@ from extauthz.telemetry.attributes import (
     FIXED,
     SHADOW_EVENT,
     SPAN_NAME,
+    WAITED,
     decision_attributes,
     shadow_attributes,
 )
@@ -96,9 +97,13 @@ class CheckTracer:
         # Not so when OTEL_TRACES_SAMPLER says no: to a trace that would begin here, or to all of them.
         return span if isinstance(span, Span) and span.is_recording() else None
 
-    def finish(self, span: Span, decision: Decision, sent: AttributeContext | None, seconds: float) -> None:
+    def finish(
+        self, span: Span, decision: Decision, sent: AttributeContext | None, seconds: float, waited: float = 0.0
+    ) -> None:
         """End the span of a decided Check. A denial is what we are for, and no error; a fault of ours is."""
         span.set_attributes(decision_attributes(decision, sent))
+        if waited:
+            span.set_attribute(WAITED, waited)
         for shadow in decision.shadows[:_SHADOWS]:
             span.add_event(SHADOW_EVENT, shadow_attributes(shadow))
         if decision.verdict.reason is Reason.INTERNAL_ERROR:

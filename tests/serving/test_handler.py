@@ -117,13 +117,15 @@ def test_the_metadata_of_the_call_is_about_the_proxy_and_decides_nothing() -> No
 
 async def test_a_check_waits_for_keys_that_are_on_their_way() -> None:
     """And is then decided as if they had been there."""
-    arrival = Arrival()
-    journey = Journey(policies(ALLOW_ALL), Missing(arrival, None))
+    arrival, now = Arrival(), [10.0]
+    journey = Journey(policies(ALLOW_ALL), Missing(arrival, None), clock=lambda: now[0])
     answer = asyncio.ensure_future(journey.answer_later(check_request()))
     await asyncio.sleep(0)
     assert not answer.done()
+    now[0] += 0.03
     arrival.there.set()
     assert (await answer).status.code == 0
+    assert journey.watcher.waited == [pytest.approx(0.03)]
 
 
 async def test_a_check_waits_no_longer_than_its_deadline() -> None:

@@ -44,6 +44,15 @@ def test_schema_is_a_schema_and_knows_every_reason() -> None:
     assert set(properties["status"]["enum"]) == {reason.http for reason in Reason if reason is not Reason.ALLOWED}
 
 
+def test_what_was_waited_for_is_told(allowed: Decision, sent: AttributeContext) -> None:
+    """A part of the duration; absent where nothing was."""
+    line = decision_line(allowed, sent, now=0, seconds=0.05, waited=0.0421, trace=None)
+    told = json.loads(line)
+    VALIDATOR.validate(told)
+    assert (told["duration_ms"], told["waited_ms"]) == (50, 42.1)
+    assert "waited_ms" not in record(allowed, sent)
+
+
 def test_allow(allowed: Decision, sent: AttributeContext) -> None:
     """The record of an allow, in full."""
     assert record(allowed, sent) == {
@@ -55,6 +64,7 @@ def test_allow(allowed: Decision, sent: AttributeContext) -> None:
         "policy": "orders",
         "rule": "read-orders",
         "provider": "corporate",
+        "issuer": "https://login.example.com/",
         "subject": "alice",
         "roles": ["admin", "user"],
         "generation": 7,

@@ -93,6 +93,18 @@ def test_child_of_envoys_span(traces: Callable[..., Traces], allowed: Decision, 
     }
 
 
+def test_what_was_waited_for_is_on_the_span(
+    traces: Callable[..., Traces], allowed: Decision, sent: AttributeContext
+) -> None:
+    """In seconds, as OpenTelemetry has durations."""
+    own = traces()
+    span = own.tracer.begin(SAMPLED)
+    assert span is not None
+    own.tracer.finish(span, allowed, sent, 0.05, 0.04)
+    [seen] = own.spans()
+    assert (seen.attributes or {})["extauthz.waited"] == 0.04
+
+
 @pytest.mark.parametrize(
     ("reason", "status"),
     [(reason, StatusCode.UNSET) for reason in (Reason.NO_RULE, Reason.TOKEN_EXPIRED, Reason.KEYS_UNAVAILABLE)]
