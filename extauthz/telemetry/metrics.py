@@ -235,6 +235,10 @@ class Metrics:
         """Show the store that counts for all replicas, asked for whenever Prometheus asks us. To be called once."""
         self._registry.register(_Store(counts))
 
+    def watch_spans(self, counts: Callable[[], tuple[int, int]]) -> None:
+        """Show how many spans were made, and taken by the collector, whenever Prometheus asks us. To be called once."""
+        self._registry.register(_Spans(counts))
+
     def records_dropped(self, count: int) -> None:
         """Decision records were lost. May be called from any thread."""
         self._dropped.inc(count)
@@ -258,6 +262,22 @@ class Metrics:
         """
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+
+class _Spans:
+    """Makes the series of the spans out of their plain counts."""
+
+    def __init__(self, counts: Callable[[], tuple[int, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        ended, exported = self._counts()
+        yield CounterMetricFamily("extauthz_spans_ended", "Spans that were made of Checks.", ended)
+        yield CounterMetricFamily(
+            "extauthz_spans_exported",
+            "Spans that the collector took; if it stays behind those that ended, the others are lost.",
+            exported,
+        )
 
 
 class _Providers:

@@ -216,6 +216,8 @@ def open_telemetry(
     plan = trace_plan(traces, os.environ)
     sink = _sink(decisions.sink, metrics)
     tracer = None if plan is None else _tracer(plan, version, now)
+    if tracer is not None:
+        metrics.watch_spans(lambda: (tracer.ended, tracer.exported))
     places = decisions.capture
     captures = None if places is None else CaptureWriter(places, mask=mask, sensitive=is_sensitive)
     shares = decisions.allow, decisions.deny

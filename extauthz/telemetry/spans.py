@@ -9,12 +9,12 @@ The exporter works behind the SDK's bounded queue: an unreachable collector cost
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Span, TracerProvider, sampling
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider, sampling
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -62,6 +62,8 @@ class CheckTracer:
         """Start the exporters that the plan names, or the given ones. ``now`` is seconds since the epoch."""
         self._now = now
         self._roots = plan.roots
+        self.ended = 0
+        """Spans that were made; those that are not exported are queued yet, or lost."""
         self._exporters = (
             [_exporter(name, plan.protocol) for name in plan.exporters] if exporters is None else [*exporters]
         )
@@ -70,9 +72,16 @@ class CheckTracer:
             resource=_resource(version),
             shutdown_on_exit=False,
         )
-        for exporter in self._exporters:
+        counting = [_Counting(exporter) for exporter in self._exporters]
+        for exporter in counting:
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._counting = counting
         self._tracer = self._provider.get_tracer("extauthz", version)
+
+    @property
+    def exported(self) -> int:
+        """Spans that were taken, of several exporters by the one that took fewest."""
+        return min((exporter.exported for exporter in self._counting), default=0)
 
     def begin(self, metadata: Iterable[tuple[str, str | bytes]]) -> Span | None:
         """The span of a Check that came with this RPC metadata; None if nobody will see it."""
@@ -108,11 +117,13 @@ class CheckTracer:
             span.add_event(SHADOW_EVENT, shadow_attributes(shadow))
         if decision.verdict.reason is Reason.INTERNAL_ERROR:
             span.set_status(_FAULT)
+        self.ended += 1
         # Both ends by one clock and one duration: the wall clock may jump in between.
         span.end((span.start_time or 0) + int(seconds * _NANOSECONDS))
 
     def abandon(self, span: Span) -> None:
         """End the span of a Check whose caller went away."""
+        self.ended += 1
         span.set_attribute(ABANDONED, True)
         span.end(int(self._now() * _NANOSECONDS))
 
@@ -132,6 +143,26 @@ class CheckTracer:
             return False
         answer = self._provider.sampler.should_sample(_ALONE, parent.trace_id, SPAN_NAME)
         return answer.decision is sampling.Decision.RECORD_AND_SAMPLE
+
+
+class _Counting(SpanExporter):
+    """An exporter that counts what was taken. Used by one thread, read by others."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.exported = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self.exported += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
 
 
 def _below(parent: Parent) -> Context:

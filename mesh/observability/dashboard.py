@@ -122,6 +122,17 @@ PANELS: Sequence[tuple[str, tuple[Panel, ...]]] = (
                 ((_rate("extauthz_decision_log_dropped_total", "instance"), "{{instance}}"),),
             ),
             Panel(
+                "Spans lost",
+                "Made, and not taken by the collector; a few are always on their way.",
+                (
+                    (
+                        f"{_rate('extauthz_spans_ended_total')} - {_rate('extauthz_spans_exported_total')}",
+                        "",
+                    ),
+                ),
+                sometimes=True,
+            ),
+            Panel(
                 "Certificates",
                 "Time until those of listeners expire.",
                 ((f"extauthz_certificate_expires_timestamp_seconds{{{_HERE}}} - time()", "{{instance}} {{listener}}"),),

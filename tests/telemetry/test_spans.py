@@ -247,6 +247,7 @@ def test_spans_arrive_over_otlp(monkeypatch: pytest.MonkeyPatch, allowed: Decisi
     tracer.finish(span, allowed, sent, 0.001)
     tracer.close(5)
     server.stop(0)
+    assert (tracer.ended, tracer.exported) == (1, 1)
     [sent_span] = [span for r in received for rs in r.resource_spans for ss in rs.scope_spans for span in ss.spans]
     assert (sent_span.trace_id.hex(), sent_span.parent_span_id.hex()) == (TRACE, SPAN)
 
@@ -316,6 +317,7 @@ def test_unreachable_collector(
         began = time.perf_counter()
         tracer.close(0.3)
         assert time.perf_counter() - began < 2
+        assert (tracer.ended, tracer.exported) == (200, 0)
     assert sorted(seconds)[-10] < 0.1  # a busy machine may take the processor away a few times
     lines = log.getvalue().splitlines()
     assert len([line for line in lines if "exporter" in line]) == 1
