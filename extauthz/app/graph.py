@@ -85,7 +85,11 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
     if counted.store is not None:
         metrics.watch_store(counted.store)
     admin = listener(config.listen.admin) if worker is None else worker.admin_listener
-    activity = Activity(now=time.time, clock=time.monotonic) if is_private(admin) else None
+    activity = (
+        Activity(now=time.time, clock=time.monotonic, omit=config.telemetry.decisions.omit)
+        if is_private(admin)
+        else None
+    )
     telemetry = open_telemetry(
         TraceSettings(config.telemetry.traces.exporter),
         DecisionSettings(
@@ -93,6 +97,7 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
             credential_places(config) if config.telemetry.decisions.capture else None,
             config.telemetry.decisions.sample.allow,
             config.telemetry.decisions.sample.deny,
+            config.telemetry.decisions.omit,
         ),
         metrics,
         version=__version__,

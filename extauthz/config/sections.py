@@ -37,6 +37,29 @@ _SINKS = ("none", "stdout")
 RefuseOrAccept = Literal["refuse", "accept"]
 
 
+_OMITTABLE = (
+    "client",
+    "detail",
+    "host",
+    "issuer",
+    "method",
+    "path",
+    "principal",
+    "provider",
+    "request_id",
+    "roles",
+    "source",
+    "subject",
+)
+
+
+def _omittable(name: str) -> str:
+    if name not in _OMITTABLE:
+        message = f"{name!r} is no field that can be left out"
+        raise FieldError(message, f"these are: {', '.join(_OMITTABLE)}")
+    return name
+
+
 def _group(group: str) -> str:
     if not _GROUP.match(group):
         message = f"{group!r} is not an API group"
@@ -173,6 +196,8 @@ class Decisions(Section):
     capture: bool = False
     """true: each record holds the request and the verified claims of its caller as well, without credentials, so that it
     can be replayed exactly. Headers, queries and claims say more about people than the rest of a record: keep it short."""
+    omit: AnyList[Annotated[str, AfterValidator(_omittable)]] = ()
+    """Fields that no record has, such as subject, path, client: what a log may hold of people differs by law and place."""
     sample: Sample = Sample()
     """Which decisions are recorded."""
 

@@ -28,8 +28,9 @@ _PAUSE: Final = 0.05
 class Activity:
     """Counts for one process. Only the thread that answers Checks writes."""
 
-    def __init__(self, *, now: Callable[[], float], clock: Callable[[], float]) -> None:
-        """Begin with nothing. ``now`` is seconds since the epoch, ``clock`` monotonic seconds."""
+    def __init__(self, *, now: Callable[[], float], clock: Callable[[], float], omit: tuple[str, ...] = ()) -> None:
+        """Begin with nothing. ``now`` is seconds since the epoch, ``clock`` monotonic seconds, ``omit`` as for records."""
+        self._omit = omit
         self._now = now
         self._clock = clock
         self._rules: dict[tuple[str, str], int] = {}
@@ -55,7 +56,9 @@ class Activity:
         if now < self._next:
             return
         self._next = now + _PAUSE
-        self._denials.append(decision_line(decision, sent, now=self._now(), seconds=seconds, trace=None))
+        self._denials.append(
+            decision_line(decision, sent, now=self._now(), seconds=seconds, trace=None, omit=self._omit)
+        )
 
     def told(self) -> bytes:
         """The busiest rules and the last denials, newest first, as JSON."""

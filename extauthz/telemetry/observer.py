@@ -55,13 +55,15 @@ class Telemetry:
         captures: CaptureWriter | None = None,
         activity: Activity | None = None,
         shares: tuple[float, float] = (1.0, 1.0),
+        omit: tuple[str, ...] = (),
         now: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Keep the parts. ``now`` is seconds since the epoch; ``clock``, monotonic, spaces out complaints.
 
-        ``shares`` of the decisions to allow and to deny are recorded, as ``chance``, from 0 to 1, has it.
+        ``shares`` of the decisions to allow and to deny are recorded, as ``chance``, from 0 to 1, has it, without the
+        fields that ``omit`` names.
         """
         self.metrics = metrics
         self._tracer = tracer
@@ -69,6 +71,7 @@ class Telemetry:
         self._captures = captures
         self._activity = activity
         self._allow, self._deny = shares
+        self._omit = omit
         self._chance = chance
         self._now = now
         self._repeats = Repeats(clock)
@@ -163,6 +166,7 @@ class Telemetry:
             trace=trace,
             captures=self._captures,
             share=share,
+            omit=self._omit,
         )
         self._sink.write(line)
 
@@ -220,8 +224,16 @@ def open_telemetry(
         metrics.watch_spans(lambda: (tracer.ended, tracer.exported))
     places = decisions.capture
     captures = None if places is None else CaptureWriter(places, mask=mask, sensitive=is_sensitive)
-    shares = decisions.allow, decisions.deny
-    return Telemetry(metrics, tracer=tracer, sink=sink, captures=captures, activity=activity, shares=shares, now=now)
+    return Telemetry(
+        metrics,
+        tracer=tracer,
+        sink=sink,
+        captures=captures,
+        activity=activity,
+        shares=(decisions.allow, decisions.deny),
+        omit=decisions.omit,
+        now=now,
+    )
 
 
 def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTracer":

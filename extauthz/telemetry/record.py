@@ -14,6 +14,7 @@ credentials alive until a slow disk has caught up.
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -21,7 +22,25 @@ from extauthz.capture import CaptureWriter
 from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Request, ShadowVerdict
 from extauthz.telemetry.redaction import harmless, mask
 
-__all__ = ["decision_line"]
+__all__ = ["OMITTABLE", "decision_line"]
+
+OMITTABLE = frozenset(
+    [
+        "request_id",
+        "detail",
+        "provider",
+        "issuer",
+        "subject",
+        "roles",
+        "method",
+        "host",
+        "path",
+        "source",
+        "principal",
+        "client",
+    ]
+)
+"""Fields that an operator may want in no log. The others say what was decided, and nothing of anybody."""
 
 _LIMIT = 256
 _PATH_LIMIT = 1024
@@ -47,12 +66,13 @@ def decision_line(
     captures: CaptureWriter | None = None,
     share: float = 1.0,
     waited: float = 0.0,
+    omit: Iterable[str] = (),
 ) -> bytes:
     """The record of a decision, with its line end.
 
     ``now`` is seconds since the epoch, ``seconds`` what the decision took, ``trace`` the trace and span id of the Check's
     span; with ``captures`` the request is in it, too. ``share`` is how many of such decisions are recorded, ``waited``
-    the part of ``seconds`` that was spent waiting. Fields without value are left out.
+    the part of ``seconds`` that was spent waiting. Fields without value are left out, and those that ``omit`` names.
     """
     verdict = decision.verdict
     record: dict[str, object] = {
@@ -85,7 +105,7 @@ def decision_line(
         capture = captures.text(sent, decision.found, decision.peer)
         if capture is None:
             record["capture_omitted"] = True
-    return _line(record, capture)
+    return _line(record, capture, omit)
 
 
 @lru_cache(maxsize=2)
@@ -93,8 +113,10 @@ def _second(now: int) -> str:
     return datetime.fromtimestamp(now, UTC).isoformat()[:-6]
 
 
-def _line(record: dict[str, object], capture: str | None) -> bytes:
-    """The record in JSON; a capture is JSON already, as its size had to be known."""
+def _line(record: dict[str, object], capture: str | None, omit: Iterable[str]) -> bytes:
+    """The record in JSON, without the fields that nobody wants; a capture is JSON already, as its size had to be known."""
+    for name in omit:
+        record.pop(name, None)
     text = _encode(record)
     return (f"{text}\n" if capture is None else f'{text[:-1]},"capture":{capture}}}\n').encode()
 

@@ -29,3 +29,5 @@ class DecisionSettings:
     """Which share of the decisions to allow is recorded, from 0 to 1."""
     deny: float = 1.0
     """The same of the decisions to deny."""
+    omit: tuple[str, ...] = ()
+    """Fields that no record has."""

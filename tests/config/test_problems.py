@@ -179,3 +179,10 @@ def test_a_share_is_between_none_and_all(problems: Callable[..., list[str]], sha
     """Of what is recorded."""
     (problem,) = problems(f"telemetry: {{decisions: {{sample: {{allow: {share}}}}}}}")
     assert "telemetry.decisions.sample.allow" in problem
+
+
+def test_what_can_not_be_left_out_of_a_record_is_told(problems: Callable[..., list[str]]) -> None:
+    """With what can."""
+    (problem,) = problems("telemetry: {decisions: {omit: [subject, reason]}}")
+    assert "telemetry.decisions.omit[1]: 'reason' is no field that can be left out" in problem
+    assert "client, detail" in problem

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extauthz.config import sections
 from extauthz.model import Allow, AttributeContext, Decision, Deny, HttpAttributes, Identity, Peer, Reason, Request
-from extauthz.telemetry.record import decision_line
+from extauthz.telemetry.record import OMITTABLE, decision_line
 
 SCHEMA = json.loads(files("extauthz.telemetry").joinpath("decision.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -51,6 +52,17 @@ def test_what_was_waited_for_is_told(allowed: Decision, sent: AttributeContext) 
     VALIDATOR.validate(told)
     assert (told["duration_ms"], told["waited_ms"]) == (50, 42.1)
     assert "waited_ms" not in record(allowed, sent)
+
+
+def test_fields_are_left_out(allowed: Decision, sent: AttributeContext) -> None:
+    """What a log may hold of people; what was decided, and why, is always told."""
+    told = json.loads(decision_line(allowed, sent, now=0, seconds=0, trace=None, omit=sorted(OMITTABLE)))
+    VALIDATOR.validate(told)
+    assert not OMITTABLE & set(told)
+    assert {"time", "id", "decision", "reason", "policy", "rule"} <= set(told)
+    assert not OMITTABLE & set(SCHEMA["required"])
+    assert set(SCHEMA["properties"]) >= OMITTABLE
+    assert set(sections._OMITTABLE) == OMITTABLE  # neither room may know the other
 
 
 def test_allow(allowed: Decision, sent: AttributeContext) -> None:
