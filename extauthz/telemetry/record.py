@@ -14,7 +14,7 @@ credentials alive until a slow disk has caught up.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -66,7 +66,7 @@ def decision_line(
     captures: CaptureWriter | None = None,
     share: float = 1.0,
     waited: float = 0.0,
-    omit: Iterable[str] = (),
+    omit: Sequence[str] = (),
 ) -> bytes:
     """The record of a decision, with its line end.
 
@@ -113,10 +113,13 @@ def _second(now: int) -> str:
     return datetime.fromtimestamp(now, UTC).isoformat()[:-6]
 
 
-def _line(record: dict[str, object], capture: str | None, omit: Iterable[str]) -> bytes:
+def _line(record: dict[str, object], capture: str | None, omit: Sequence[str]) -> bytes:
     """The record in JSON, without the fields that nobody wants; a capture is JSON already, as its size had to be known."""
-    for name in omit:
-        record.pop(name, None)
+    if omit:
+        for name in omit:
+            record.pop(name, None)
+        # Whoever reads it must not take what is missing for what was not there.
+        record["omitted"] = list(omit)
     text = _encode(record)
     return (f"{text}\n" if capture is None else f'{text[:-1]},"capture":{capture}}}\n').encode()
 

@@ -59,6 +59,7 @@ def test_fields_are_left_out(allowed: Decision, sent: AttributeContext) -> None:
     told = json.loads(decision_line(allowed, sent, now=0, seconds=0, trace=None, omit=sorted(OMITTABLE)))
     VALIDATOR.validate(told)
     assert not OMITTABLE & set(told)
+    assert told["omitted"] == sorted(OMITTABLE)
     assert {"time", "id", "decision", "reason", "policy", "rule"} <= set(told)
     assert not OMITTABLE & set(SCHEMA["required"])
     assert set(SCHEMA["properties"]) >= OMITTABLE

@@ -351,6 +351,17 @@ def test_lines_that_are_no_records(line: bytes) -> None:
     assert read_record(line, MESH) is Skipped.MALFORMED
 
 
+@pytest.mark.parametrize("name", ["method", "path", "host", "roles", "source", "provider"])
+def test_what_an_operator_left_out_is_not_made_up(name: str) -> None:
+    """Without its roles a caller would be taken for nobody; with a capture nothing is missing."""
+    sent, policies = check(), engine(ORDERS)
+    decision = policies.decide(sent, Given(alice("user")))
+    line = decision_line(decision, sent, now=0, seconds=0, trace=None, omit=[name])
+    assert replayed(line, policies).skipped == {Skipped.OMITTED: 1}
+    line = decision_line(decision, sent, now=0, seconds=0, trace=None, omit=[name], captures=WRITER)
+    assert replayed(line, policies).unchanged == 1
+
+
 def test_cut_off_path_is_left_out() -> None:
     """Of a path of more than a thousand characters the record has the beginning: nobody can say what rules match."""
     line = asked(check(path="/orders/" + "a" * 2000), alice("user"), capture=False)

@@ -24,6 +24,8 @@ _UNAUTHENTICATED = 401
 _FAULTS = 500
 _NOBODY = Peer()
 _CUT = "\u2026"
+_JUDGED = frozenset(["client", "host", "method", "path", "principal", "provider", "roles", "source"])
+"""Fields without which nobody can say what policies would make of a record."""
 _NAMES_KEPT = 32
 """Roles in a record; a caller with as many may have more."""
 
@@ -43,6 +45,7 @@ class Skipped(Enum):
     MALFORMED = ("malformed", "no decision records")
     FORM = ("refused-for-form", "refused for their form, which no policy decides")
     UNDECIDED = ("undecided", "answered for a fault, a deadline or the limit of an address, and not by a policy")
+    OMITTED = ("fields-omitted", "without what telemetry.decisions.omit leaves out, and policies judge by")
     CUT = ("cut-short", "with a host or path that the record has only the beginning of")
 
 
@@ -118,6 +121,10 @@ def _plain(
     over_rate: bool,
 ) -> Record | Skipped:
     """A record without capture: what its plain fields tell."""
+    omitted = written.get("omitted")
+    left_out = {str(name) for name in omitted} if isinstance(omitted, list) else set()
+    if left_out & _JUDGED:
+        return Skipped.OMITTED
     host, path, principal = _text(written, "host"), _text(written, "path"), _text(written, "principal")
     if host.endswith(_CUT) or path.endswith(_CUT):
         return Skipped.CUT
@@ -138,7 +145,7 @@ def _plain(
         caller,
         peer,
         captured=False,
-        redacted=frozenset(redacted | doubtful),
+        redacted=frozenset(redacted | doubtful | left_out),
         asked=asked,
         client=_text(written, "client"),
         over_rate=over_rate,
