@@ -1,6 +1,7 @@
 """One trace across Envoy, extauthz and the upstream, received over OTLP."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,9 +95,26 @@ def test_the_decision_record_names_the_trace(mesh: LocalMesh) -> None:
     assert "eyJ" not in whole
 
 
-def _records(file: Path, trace: str) -> list[dict[str, str]]:
-    import time
+def test_one_request_is_found_everywhere(mesh: LocalMesh) -> None:
+    """Its trace in the exemplar of the metric, in the decision record, and with the record's id in Envoy's access log."""
+    assert mesh.collector is not None
+    trace = "6af7651916cd43dd8448eb211c80319c"
+    assert ask(mesh, SAMPLED.format(trace=trace)).status_code == 200
+    assert joined(trace_of(mesh.collector, trace))
+    (record,) = _records(mesh.decisions, trace)
+    openmetrics = {"accept": "application/openmetrics-text;version=1.0.0"}
+    page = httpx2.get(f"{mesh.authz.admin_url}/metrics", headers=openmetrics).text
+    exemplars = [line for line in page.splitlines() if f'trace_id="{trace}"' in line]
+    assert [line.partition("{")[0] for line in exemplars] == ["extauthz_check_duration_seconds_bucket"]
+    for _ in range(100):
+        lines = [json.loads(line) for line in mesh.access_log.read_text().splitlines()]
+        if any((line["trace_id"], line["authz"]["decision_id"]) == (trace, record["id"]) for line in lines):
+            return
+        time.sleep(0.1)
+    raise AssertionError("Envoy's access log does not have the decision's id")
 
+
+def _records(file: Path, trace: str) -> list[dict[str, str]]:
     for _ in range(100):
         lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         if found := [line for line in lines if line.get("trace_id") == trace]:
