@@ -170,8 +170,7 @@ async def _report_providers(identity: Authenticator, readiness: Readiness) -> No
     while True:
         for state in identity.states():
             if state.usable or state.error:
-                text = state.error or "in use"
-                readiness.provider_told(state.name, ok=state.usable and not state.error, text=text)
+                readiness.provider_told(state.name, ok=state.usable and not state.error, text=state.sentence)
         await asyncio.sleep(_LOOK_AT_PROVIDERS)
 
 

@@ -184,7 +184,8 @@ class PasswordDesk:
 
     def state(self) -> ProviderState:
         """How the directory is doing; a fault is told until the next answer."""
-        return ProviderState(self.name, self.started and self._circuit.closed, None, self._error)
+        retry_after = self._circuit.retry_after(self._now()) if self._error else 0
+        return ProviderState(self.name, self.started and self._circuit.closed, None, self._error, retry_after)
 
     async def run(self) -> None:
         """Look at the directory now and then until cancelled; then end the sign-ins under way."""

@@ -131,7 +131,8 @@ class Introspector:
 
     def state(self) -> ProviderState:
         """How the endpoint is doing; a fault is told until the next answer."""
-        return ProviderState(self.name, self._circuit.closed, None, self._error or self._client.error)
+        retry_after = 0 if self._circuit.closed else self._circuit.retry_after(self._now())
+        return ProviderState(self.name, self._circuit.closed, None, self._error or self._client.error, retry_after)
 
     def cache_counts(self) -> CacheCounts:
         """How the cache of active answers is doing."""

@@ -97,7 +97,8 @@ class KeyRing:
         age = None if self._keys is None else max(self._now() - self._confirmed, 0.0)
         if isinstance(self._loader, FixedLoader):
             age = 0.0
-        return ProviderState(self._provider, self.keys() is not None, age, self._error)
+        retry_after = self.retry_after() if self._error and isinstance(self._loader, RemoteLoader) else 0
+        return ProviderState(self._provider, self.keys() is not None, age, self._error, retry_after)
 
     def first_arrival(self) -> Callable[[], Awaitable[None]] | None:
         """What to await if there are no keys; None if none can be expected before the next attempt is due."""

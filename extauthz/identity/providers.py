@@ -201,6 +201,24 @@ class ProviderState:
     """Since the keys were last known to be current; None if there are none."""
     error: str
     """What went wrong last, empty if the last attempt went well. Holds no secret."""
+    retry_after: int = 0
+    """Seconds until the next attempt, if something went wrong; 0: with the next request, or when a file changes."""
+
+    @property
+    def sentence(self) -> str:
+        """How it is, for people."""
+        if self.error:
+            return f"{self.error}; tried again in {self.retry_after} s" if self.retry_after else self.error
+        # What never changes, such as keys of the configuration, has no age.
+        return f"in use, read {_ago(self.age_seconds)} ago" if self.age_seconds else "in use"
+
+
+def _ago(seconds: float) -> str:
+    """Coarse, as somebody would say it."""
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 @dataclass(frozen=True, slots=True)
