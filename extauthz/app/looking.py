@@ -27,4 +27,9 @@ def look(admin: Address) -> Seen:
     _, report = ask_admin(admin, "/readyz?verbose", timeout=_PATIENCE)
     status, activity = ask_admin(admin, "/activity", timeout=_PATIENCE)
     lines = report.decode("utf-8", "replace").splitlines()
-    return Seen(at, read_samples(figures), lines, activity.decode() if status == _FOUND else "")
+    try:
+        return Seen(at, read_samples(figures), lines, activity.decode() if status == _FOUND else "")
+    except ValueError:
+        raise UpstreamError(
+            f"{admin} can't be read: it is no admin listener of extauthz, or one of another version"
+        ) from None

@@ -9,6 +9,7 @@ names itself.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ __all__ += ["plain_answer"]
 _IDLE_SECONDS = 10
 _CLOSE_SECONDS = 1
 
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::[0-9]+)?")
 _OWN_NAMES = ("localhost", "admin", "worker")
 """What clients on this machine call us; the latter two over unix sockets."""
 
@@ -78,10 +80,14 @@ def admin_app(readiness: Readiness, metrics: Metrics, activity: Activity | None 
 def is_misled(request: Request) -> bool:
     """Whether a browser may have been led here by a name that somebody else points at this machine (DNS rebinding).
 
-    Its page could then read the answer. By an address, by the names that our own clients use, or by TLS, it can't.
+    Its page could then read the answer. By an address, by the names that our own clients use, or by TLS, it can't. The
+    header is read here: libraries replace one that they can't read by the server's own address.
     """
-    host = request.url.hostname or ""
-    if request.url.scheme == "https" or host in _OWN_NAMES:
+    if request.scope["scheme"] == "https":
+        return False
+    found = _HOST.fullmatch(request.headers.get("host", ""))
+    host = (found[1] or found[2]) if found else ""
+    if host in _OWN_NAMES:
         return False
     try:
         ip_address(host)

@@ -74,11 +74,15 @@ def merged_activity(texts: Iterable[bytes]) -> bytes:
     rules: dict[tuple[str, str], int] = {}
     denials: list[Any] = []
     for text in texts:
-        told = json.loads(text)
-        denials += told["denials"]
-        for entry in told["rules"]:
-            name = entry["policy"], entry["rule"]
-            rules[name] = rules.get(name, 0) + entry["checks"]
+        try:
+            told = json.loads(text)
+            counted = [((entry["policy"], entry["rule"]), entry["checks"]) for entry in told["rules"]]
+            denied = list(told["denials"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a process that is about to start or to stop says something else
+        denials += denied
+        for name, count in counted:
+            rules[name] = rules.get(name, 0) + count
     busiest = sorted(rules.items(), key=lambda entry: -entry[1])
     denials.sort(key=lambda record: str(record["time"]), reverse=True)
     return _written(({"policy": policy, "rule": rule, "checks": count} for (policy, rule), count in busiest), denials)

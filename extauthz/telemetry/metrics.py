@@ -14,13 +14,17 @@ from typing import Literal, Protocol
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as _PLAIN
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.loaded import LoadedCounter
 
 __all__ = ["CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
+
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 LoadOutcome = Literal["success", "failure"]
 
@@ -260,8 +264,10 @@ class Metrics:
 
         OpenMetrics has exemplars, which lead from a histogram to a trace; Prometheus asks for it by itself.
         """
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        if "application/openmetrics-text" in accept.lower():
+            page: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return page, _OPENMETRICS
+        return generate_latest(self._registry), _PLAIN
 
 
 class _Spans:

@@ -113,6 +113,7 @@ async def test_activity_is_told_where_it_may_be() -> None:
         ("http://localhost:8081", 200),
         ("http://evil.example:8081", 403),
         ("http://127.0.0.1.evil.example", 403),
+        ("http://evil_page.example", 403),
         ("https://admin.example", 200),
     ],
 )
@@ -121,6 +122,17 @@ async def test_a_page_that_points_its_name_at_us_reads_nothing(base: str, status
     app = admin_app(Readiness(), lambda _: METRICS, lambda: b"{}")
     answer = await get(f"{base}/activity", transport=httpx2.ASGITransport(app=app))
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil_page.example", "127.0.0.1@evil.example", "a b", "[::1", "[zz]", "127.0.0.1:x"]
+)
+async def test_a_host_that_is_none_is_not_taken_for_ours(host: str) -> None:
+    """What libraries can't read they replace by the server's own address, which would let it in."""
+    app = admin_app(Readiness(), lambda _: METRICS, lambda: b"{}")
+    transport = httpx2.ASGITransport(app=app)
+    answer = await get("http://127.0.0.1:8081/activity", transport=transport, headers={"host": host})
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize(

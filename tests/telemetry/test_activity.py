@@ -88,6 +88,15 @@ def test_names_do_not_pile_up(
     assert len(told(activity)["rules"]) <= 3
 
 
+@pytest.mark.parametrize("answer", [b"Not Found\n", b"[]", b'{"rules": 7}', b"\xff"])
+def test_a_worker_that_says_nothing_useful_takes_nothing_from_the_others(
+    activity: Activity, allowed: Decision, sent: AttributeContext, answer: bytes
+) -> None:
+    """It may be about to start, or to stop."""
+    activity.decided(allowed, sent, 0.001)
+    assert json.loads(merged_activity([answer, activity.told()])) == told(activity)
+
+
 def test_workers_are_told_as_one(activity: Activity, clock: Clock, allowed: Decision, sent: AttributeContext) -> None:
     """Their counts add up, and the last denials of all come first."""
     other = Activity(now=lambda: 1_700_000_005.0, clock=clock)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -133,6 +134,27 @@ def test_exemplars_lead_to_traces_where_they_can_be_read(metrics: Metrics) -> No
     page, content_type = metrics.page("")
     assert content_type.startswith("text/plain")
     assert trace.encode() not in page
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text;version=abc",
+        "application/openmetrics-text;version=9.9.9",
+        "text/plain;version=x",
+        "text/plain;version=1.0.0;escaping=\x7f",
+        ";;;,,,",
+        "a" * 5000,
+    ],
+)
+def test_any_accept_header_gets_a_page(metrics: Metrics, accept: str) -> None:
+    """In one of two formats, which no word of the client changes."""
+    page, content_type = metrics.page(accept)
+    assert b"extauthz_check_total" in page
+    assert content_type in {
+        "text/plain; version=0.0.4; charset=utf-8",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    }
 
 
 def test_version_and_certificates_are_told() -> None:
