@@ -1,6 +1,7 @@
 """What the rooms above ask to be kept outside of this process, and the clients that keep it there."""
 
+from extauthz.stores.memory_tokens import MemoryTokenStore
 from extauthz.stores.redis_counters import RedisCounters
 from extauthz.stores.settings import StoreSettings
 
-__all__ = ["RedisCounters", "StoreSettings"]
+__all__ = ["MemoryTokenStore", "RedisCounters", "StoreSettings"]
