@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from extauthz import __version__
+from extauthz.cli.audit import audit_app
 from extauthz.cli.bench import bench
 from extauthz.cli.convert import convert
 from extauthz.cli.envoy_config import envoy_config
@@ -67,6 +68,7 @@ def _app() -> App:
         help_epilogue="Example: extauthz envoy-config filter --authz extauthz:9000 > filter.yaml",
     )
     app.command(keys_app())
+    app.command(audit_app())
     app.command(version, help_epilogue="Example: extauthz version --output json")
     return app
 

@@ -4,6 +4,11 @@
 """
 
 from extauthz.telemetry.activity import Activity, merged_activity
+from extauthz.telemetry.audit import AuditFile
+from extauthz.telemetry.audit_key import audit_key
+from extauthz.telemetry.audit_lines import AuditKey
+from extauthz.telemetry.audit_reading import AuditReport, audit_lines, check_audit
+from extauthz.telemetry.audit_series import AuditCounts
 from extauthz.telemetry.exposition import Samples, read_samples
 from extauthz.telemetry.logs import configure as configure_logs
 from extauthz.telemetry.logs import toggle_debug
@@ -14,6 +19,10 @@ from extauthz.telemetry.settings import DecisionSettings, TraceSettings
 
 __all__ = [
     "Activity",
+    "AuditCounts",
+    "AuditFile",
+    "AuditKey",
+    "AuditReport",
     "DecisionSettings",
     "LoadOutcome",
     "MergedMetrics",
@@ -22,6 +31,9 @@ __all__ = [
     "Samples",
     "Telemetry",
     "TraceSettings",
+    "audit_key",
+    "audit_lines",
+    "check_audit",
     "configure_logs",
     "merged_activity",
     "open_telemetry",

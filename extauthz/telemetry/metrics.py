@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
+from extauthz.telemetry.audit_series import AuditCounts, AuditSeries
 from extauthz.telemetry.loaded import LoadedCounter
 
 __all__ = ["CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
@@ -238,6 +239,10 @@ class Metrics:
     def watch_store(self, counts: Callable[[], StoreCounts]) -> None:
         """Show the store that counts for all replicas, asked for whenever Prometheus asks us. To be called once."""
         self._registry.register(_Store(counts))
+
+    def watch_audit(self, counts: Callable[[], AuditCounts]) -> None:
+        """Show how the audit log is doing, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(AuditSeries(counts))
 
     def watch_spans(self, counts: Callable[[], tuple[int, int]]) -> None:
         """Show how many spans were made, and taken by the collector, whenever Prometheus asks us. To be called once."""

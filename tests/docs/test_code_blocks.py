@@ -26,6 +26,7 @@ COMMANDS = (
     "convert",
     "envoy-config",
     "keys",
+    "audit",
     "version",
 )
 SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))

@@ -1,0 +1,165 @@
+"""``extauthz audit``: whether a log of what was done with tokens and keys is whole, and what it says."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from extauthz.cli.terminal import harmless
+from extauthz.cli.times import time_of
+from extauthz.cli.tokens_given import TokenFile, given_token
+from extauthz.cli.validate import OutputForm
+from extauthz.errors import ExtAuthzError
+
+if TYPE_CHECKING:
+    from extauthz.telemetry import AuditReport
+
+__all__ = ["audit_app", "show", "verify"]
+
+Files = Annotated[str, Parameter(help="Files of the log, oldest first, as rotation has left them.")]
+KeyFile = Annotated[
+    str, Parameter(help="The secret of the log, as `tokens.audit.keyFile` of the configuration names it.")
+]
+
+
+def audit_app() -> App:
+    """The command ``audit`` with all below it."""
+    example = "Example: extauthz audit verify audit.log.1 audit.log --key-file audit.key"
+    app = App(
+        name="audit",
+        help="The log of what was done with tokens and keys.",
+        help_format="markdown",
+        help_epilogue=example,
+        result_action="return_value",
+    )
+    app.command(verify, help_epilogue=example)
+    app.command(
+        show, help_epilogue="Example: extauthz audit show audit.log --client billing --since 2026-11-26T08:00:00Z"
+    )
+    return app
+
+
+def verify(
+    *files: Files,
+    key_file: KeyFile,
+    expect_last: Annotated[
+        str, Parameter(help="The `hash` of a line that must be there: what `verify` printed last time.")
+    ] = "",
+    output: OutputForm = "text",
+) -> int:
+    """Check that no line was changed, removed, added or moved, and say which is the first that is wrong.
+
+    Lines that are missing at the end can't be seen from what is left: note the hash that is printed, elsewhere, and give
+    it the next time as --expect-last. Exit code 0 if the log is whole, 1 if it is not.
+    """
+    from extauthz.telemetry import audit_key, check_audit
+
+    if not files:
+        raise ExtAuthzError("name the files of the log, oldest first")
+    report = check_audit(files, audit_key(key_file, make=False), expect_last)
+    if output == "json":
+        print(json.dumps(_as_json(report), indent=2))
+    else:
+        for note in report.notes:
+            print(harmless(note))
+        if report.where is not None:
+            print(harmless(f"{report.where}: {report.fault}"))
+        lines = f"{report.lines} {'line' if report.lines == 1 else 'lines'}"
+        print(
+            f"{lines}, {'whole' if report.whole else 'and then it is not whole'}; the last hash is {report.seal or '-'}"
+        )
+    return 0 if report.whole else 1
+
+
+def show(
+    *files: Files,
+    client: Annotated[str | None, Parameter(help="Only what was done by or for this client.")] = None,
+    subject: Annotated[str | None, Parameter(help="Only what concerns this subject.")] = None,
+    action: Annotated[str | None, Parameter(help="Only this action, such as issue, refresh, revoke.")] = None,
+    refused: Annotated[bool, Parameter(negative="", help="Only what was refused.")] = False,
+    since: Annotated[str | None, Parameter(help="Not before: 2h, 3d, or a time such as 2026-11-26T08:00:00Z.")] = None,
+    until: Annotated[str | None, Parameter(help="Not after, written like --since.")] = None,
+    token: TokenFile | None = None,
+    key_file: Annotated[str | None, Parameter(help="The secret of the log; needed for --token.")] = None,
+    output: OutputForm = "text",
+) -> int:
+    """Show lines of the log to people. The chain is not checked: `verify` does that.
+
+    With --token, only the lines about one token, which the log itself does not hold. Exit code 1 if nothing is shown.
+    """
+    from extauthz.telemetry import audit_key
+
+    if not files:
+        raise ExtAuthzError("name the files of the log, oldest first")
+    if (token is None) != (key_file is None):
+        raise ExtAuthzError("--token and --key-file belong together: tokens are in the log as keyed digests")
+    wanted: dict[str, Any] = {"client_id": client, "subject": subject, "action": action}
+    wanted["outcome"] = "refused" if refused else None
+    if token is not None and key_file is not None:
+        wanted["token"] = audit_key(key_file, make=False).digest(given_token(token))
+    lines = _lines(
+        files,
+        {name: value for name, value in wanted.items() if value is not None},
+        None if since is None else time_of("--since", since, time.time()),
+        None if until is None else time_of("--until", until, time.time()),
+    )
+    if output == "json":
+        print(json.dumps(lines, indent=2))
+    else:
+        for line in lines:
+            print(_told(line))
+    if not lines:
+        sys.stderr.write("no line is like that\n")
+    return 0 if lines else 1
+
+
+def _lines(
+    files: Sequence[str], wanted: dict[str, Any], since: float | None, until: float | None
+) -> list[dict[str, Any]]:
+    """The lines with these values, in these times."""
+    from datetime import datetime
+
+    from extauthz.telemetry import audit_lines
+
+    found: list[dict[str, Any]] = []
+    for file in files:
+        for _, raw in audit_lines(file):
+            try:
+                line = json.loads(raw)
+                at = datetime.fromisoformat(line["time"]).timestamp()
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+            if (since is None or at >= since) and (until is None or at <= until):
+                found += [line] if all(line.get(name) == value for name, value in wanted.items()) else []
+    return found
+
+
+def _told(line: dict[str, Any]) -> str:
+    """One line for people: when, what, for whom, and what else is known."""
+    known = {
+        name: value for name, value in line.items() if name not in ("time", "action", "outcome", "prev", "hash", "seq")
+    }
+    names = {"client_id": "client", "key_id": "key", "address": "from"}
+    # The digest of a token says nothing to a person beyond telling two of them apart.
+    rest = [
+        f"{names.get(name, name)}={str(value)[:12] if name == 'token' else value}"
+        for name, value in known.items()
+        if value
+    ]
+    return harmless("  ".join([str(line["time"])[:19] + "Z", f"{line.get('action')} {line.get('outcome')}", *rest]))
+
+
+def _as_json(report: "AuditReport") -> dict[str, Any]:
+    where = report.where
+    return {
+        "whole": report.whole,
+        "lines": report.lines,
+        "first": report.first,
+        "last": report.last,
+        "hash": report.seal,
+        "notes": list(report.notes),
+        "fault": None if where is None else {"file": where.file, "line": where.line, "message": report.fault},
+    }
