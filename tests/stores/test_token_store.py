@@ -12,7 +12,7 @@ import pytest
 from extauthz.errors import StoreError
 from extauthz.tokens.clients import Client, ExchangeRules
 from extauthz.tokens.records import Outcome, Revocation, RevocationKind, RevocationPage, Rotation
-from tests.stores.token_stores import DAY, NOW, OpenStore, Stores, a_family, a_revocation, digest, memory
+from tests.stores.token_stores import DAY, NOW, OpenStore, Stores, a_family, a_revocation, digest, memory, sqlite
 
 GRACE = 10.0
 IDLE = NOW + 2 * DAY
@@ -37,10 +37,10 @@ FULL = Client(
 )
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "sqlite"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     async with contextlib.AsyncExitStack() as stack:
-        kept = await stack.enter_async_context(memory())
+        kept = await stack.enter_async_context(memory() if request.param == "memory" else sqlite(tmp_path))
         yield kept
         for store in kept.opened:
             await store.close()

@@ -4,15 +4,19 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from extauthz.stores.memory_tokens import MemoryTokenStore
+from extauthz.stores.sqlite_tokens import SqliteTokenStore
 from extauthz.tokens.ports import TokenStore
 from extauthz.tokens.records import Family, Revocation
 
 NOW = 1_800_000_000.0
 """What the tests' clock says; stores have none of their own."""
 DAY = 86400.0
+PATIENCE = 10.0
+"""Seconds for each call, on a machine that does other things as well."""
 
 _numbers = itertools.count()
 
@@ -43,6 +47,11 @@ class Stores:
 @contextlib.asynccontextmanager
 async def memory() -> AsyncIterator[Stores]:
     yield Stores("memory", MemoryTokenStore)
+
+
+@contextlib.asynccontextmanager
+async def sqlite(folder: Path) -> AsyncIterator[Stores]:
+    yield Stores("sqlite", lambda: SqliteTokenStore(str(folder / "state.db"), timeout=PATIENCE))
 
 
 def digest(number: int) -> bytes:
