@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from redis.asyncio.cluster import RedisCluster
     from redis.credentials import CredentialProvider
 
-__all__ = ["CLUSTER_CONNECTIONS", "close_client", "open_client"]
+__all__ = ["CLUSTER_CONNECTIONS", "close_client", "open_client", "said"]
 
 CLUSTER_CONNECTIONS: Final = 32
 """To each node of a cluster, where the library sends scripts one by one."""
@@ -87,6 +87,12 @@ async def close_client(client: "Redis | RedisCluster") -> None:
     await client.aclose()
     for sentinel in manager.sentinels if manager is not None else ():
         await sentinel.aclose()
+
+
+def said(error: Exception) -> str:
+    """An error of the library in one line, without what it says for programmers: the client that it comes from."""
+    text = str(error).partition(" : <")[0]
+    return f"{type(error).__name__}: {text}"[:200]
 
 
 def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:

@@ -15,7 +15,8 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.limits import Counted, CountersError, Wanted
-from extauthz.stores.client import CLUSTER_CONNECTIONS, close_client, open_client
+from extauthz.stores.client import CLUSTER_CONNECTIONS, close_client, open_client, said
+from extauthz.stores.redis_durability import MISPLACED, evicting, misplaced
 from extauthz.stores.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class RedisCounters:
         try:
             replicas = int(await self._client.eval(_HEARTBEAT, 1, _REPLICAS, self._name))
         except Exception as error:  # the library's faults have no root in common
-            raise CountersError(_said(error)) from error
+            raise CountersError(said(error)) from error
         if self._beats % _BEATS_BETWEEN_LOOKS == 0:
             # An account that may not ask is no fault.
             with contextlib.suppress(Exception):
@@ -154,9 +155,15 @@ class RedisCounters:
 
     async def _look(self) -> str:
         """What people should know of this store."""
-        if not self._cluster and (await self._client.info("cluster")).get("cluster_enabled"):
-            return "this is a node of a cluster, and other nodes hold most keys: write redis+cluster:// in store.url"
-        return _evicting(await self._client.info("memory"))
+        if not self._cluster and await misplaced(self._client):
+            return MISPLACED
+        policy = evicting(await self._client.info("memory"))
+        # A key that is evicted gives back what was used of its rate.
+        return (
+            f"maxmemory-policy is {policy}: evicted keys give back what was used of a rate; set noeviction"
+            if policy
+            else ""
+        )
 
     def _flush(self) -> None:
         self._flushing = False
@@ -224,16 +231,6 @@ def _command(command: str, script: str, wanted: Wanted) -> tuple[str | int | byt
     return (command, script, 1, key, rate.per_minute, burst, wanted.permits, wanted.lease)
 
 
-def _evicting(memory: dict[str, Any]) -> str:
-    """A key that is evicted gives back what was used of its rate. In a cluster the library answers for each node."""
-    nodes = [memory] if "maxmemory" in memory else [node for node in memory.values() if isinstance(node, dict)]
-    for node in nodes:
-        policy = str(node.get("maxmemory_policy", "noeviction"))
-        if node.get("maxmemory") and policy != "noeviction":
-            return f"maxmemory-policy is {policy}: evicted keys give back what was used of a rate; set noeviction"
-    return ""
-
-
 def _sha1(script: str) -> str:
     import hashlib
 
@@ -261,10 +258,4 @@ def _fault(error: Exception) -> CountersError:
         TryAgainError,
     )
     one = isinstance(error, ResponseError) and not isinstance(error, whole) and not str(error).startswith(_STORE_DOWN)
-    return CountersError(_said(error), only_this=one)
-
-
-def _said(error: Exception) -> str:
-    # Some end with the client that they come from, in words for programmers.
-    text = str(error).partition(" : <")[0]
-    return f"{type(error).__name__}: {text}"[:200]
+    return CountersError(said(error), only_this=one)

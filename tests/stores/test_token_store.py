@@ -1,9 +1,9 @@
 """What a store of tokens promises, asked of each that there is: clients, families, revocations, names that are used once."""
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 from extauthz.errors import StoreError
 from extauthz.tokens.clients import Client, ExchangeRules
 from extauthz.tokens.records import Outcome, Revocation, RevocationKind, RevocationPage, Rotation
-from tests.stores.token_stores import DAY, NOW, OpenStore, Stores, a_family, a_revocation, digest, memory, sqlite
+from tests.stores.redis_server import RedisServer, running
+from tests.stores.token_stores import DAY, NOW, OpenStore, Stores, a_family, a_revocation, digest, memory, redis, sqlite
 
 GRACE = 10.0
 IDLE = NOW + 2 * DAY
@@ -37,10 +38,20 @@ FULL = Client(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.system("redis-server"))])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    async with contextlib.AsyncExitStack() as stack:
-        kept = await stack.enter_async_context(memory() if request.param == "memory" else sqlite(tmp_path))
+    kinds: dict[str, Callable[[], AbstractAsyncContextManager[Stores]]] = {
+        "memory": memory,
+        "sqlite": lambda: sqlite(tmp_path),
+        "redis": lambda: redis(request.getfixturevalue("server")),
+    }
+    async with kinds[request.param]() as kept:
         yield kept
         for store in kept.opened:
             await store.close()

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from extauthz.stores.memory_tokens import MemoryTokenStore
+from extauthz.stores.redis_tokens import RedisTokenStore
+from extauthz.stores.settings import StoreSettings
 from extauthz.stores.sqlite_tokens import SqliteTokenStore
 from extauthz.tokens.ports import TokenStore
 from extauthz.tokens.records import Family, Revocation
+from tests.stores.redis_server import RedisServer
 
 NOW = 1_800_000_000.0
 """What the tests' clock says; stores have none of their own."""
@@ -52,6 +55,12 @@ async def memory() -> AsyncIterator[Stores]:
 @contextlib.asynccontextmanager
 async def sqlite(folder: Path) -> AsyncIterator[Stores]:
     yield Stores("sqlite", lambda: SqliteTokenStore(str(folder / "state.db"), timeout=PATIENCE))
+
+
+@contextlib.asynccontextmanager
+async def redis(server: RedisServer) -> AsyncIterator[Stores]:
+    server.command("FLUSHALL")
+    yield Stores("redis", lambda: RedisTokenStore(StoreSettings(server.url, timeout=PATIENCE)))
 
 
 def digest(number: int) -> bytes:
