@@ -1,19 +1,21 @@
-"""``store`` and ``limits``: where rates are counted, and what is true of all of them.
+"""``store`` and ``limits``: where records are kept and rates are counted, and what is true of all rates.
 
 Rates themselves are in policies. What is set here is whether they hold for one process or for all replicas together: the
 counters are in memory, or in a Redis or Valkey that the replicas share. A rate that would be another one than it says,
-because several processes count for themselves, is refused unless somebody says that it is meant.
+because several processes count for themselves, is refused unless somebody says that it is meant. SQLite keeps the token
+service's records and counts nothing: a wait for the disk is too much for a Check.
 """
 
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from extauthz.config.durations import Duration
 from extauthz.config.faults import Fault
-from extauthz.config.fields import FilePath, Section, Text, within
+from extauthz.config.fields import FilePath, Section, Text, located, within
 from extauthz.documents import FieldError
 
 if TYPE_CHECKING:
@@ -23,12 +25,18 @@ __all__ = ["Limits", "Store", "limit_faults"]
 
 _MEMORY = "memory:"
 _SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-_FORMS = "memory: | redis://host:6379/0 | rediss://... | redis+unix:///path | redis+sentinel://a,b/main | redis+cluster://a,b"
+_SQLITE = "sqlite:"
+_FORMS = (
+    "memory: | sqlite:///var/lib/extauthz/state.db | redis://host:6379/0 | rediss://... | redis+unix:///path | "
+    "redis+sentinel://a,b/main | redis+cluster://a,b"
+)
 
 
 def _url(url: str) -> str:
     if url == _MEMORY:
         return url
+    if url.startswith(_SQLITE):
+        return _file(url)
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -42,6 +50,26 @@ def _url(url: str) -> str:
     return url
 
 
+def _file(url: str) -> str:
+    path = url.removeprefix(_SQLITE)
+    if path == ":memory:":
+        raise FieldError("would keep nothing", "write memory:")
+    if path.startswith("//") or not path or path.endswith(("/", "/.", "/..")) or set(path) & set("?#"):
+        raise FieldError(
+            "does not name a file", "sqlite:///var/lib/extauthz/state.db, or sqlite:state.db relative to this file"
+        )
+    return url
+
+
+def _joined(value: Any, info: ValidationInfo) -> Any:
+    """Join the path of a database to the folder of the file that names it, as any other path."""
+    if isinstance(value, str) and value.startswith(_SQLITE):
+        path = re.sub(r"\A///+", "/", value.removeprefix(_SQLITE))
+        if path and not path.startswith(("//", ":")) and not path.endswith("/"):
+            return _SQLITE + located(type(value)(path), info)
+    return value
+
+
 def _placed(parts: SplitResult) -> bool:
     if parts.scheme == "redis+unix":
         return not parts.netloc and len(parts.path) > 1
@@ -51,10 +79,11 @@ def _placed(parts: SplitResult) -> bool:
 
 
 class Store(Section):
-    """What replicas share."""
+    """Where the token service keeps its records, and what replicas share."""
 
-    url: Annotated[Text, AfterValidator(_url)] = _MEMORY
-    """`memory:` for one process by itself; `redis://host:6379/0` (also Valkey), `rediss://` with TLS, `redis+unix:///path`,
+    url: Annotated[Text, AfterValidator(_url), BeforeValidator(_joined)] = _MEMORY
+    """`memory:` for one process by itself; `sqlite:///path` or `sqlite:path` for the token service's records in a file that
+    the processes of one machine share, while rates are counted in memory; `redis://host:6379/0` (also Valkey), `rediss://` with TLS, `redis+unix:///path`,
     `redis+sentinel://host1,host2/name` or `redis+cluster://host1,host2` for replicas together."""
     username: Text | None = None
     """An ACL user of the store."""
@@ -69,8 +98,13 @@ class Store(Section):
 
     @property
     def shared(self) -> bool:
-        """Whether more than this process counts there."""
-        return self.url != _MEMORY
+        """Whether replicas count there together: a Redis or Valkey."""
+        return self.url != _MEMORY and self.file is None
+
+    @property
+    def file(self) -> str | None:
+        """The path of a SQLite database; None: the store is no file."""
+        return self.url.removeprefix(_SQLITE) if self.url.startswith(_SQLITE) else None
 
     @property
     def tls(self) -> bool:
@@ -109,11 +143,18 @@ def limit_faults(config: "Config", *, workers: int) -> Iterator[Fault]:
         for name, value in (("caFile", store.ca_file), ("certFile", store.cert_file)):
             if value is not None:
                 yield Fault(("store", name), "is for TLS, and the URL is without", "write rediss:// in store.url")
+    if store.file is not None:
+        for name, value in (("username", store.username), ("passwordFile", store.password_file)):
+            if value is not None:
+                yield Fault(("store", name), "is for a server, and the store is a file", "leave it out")
     if not store.shared and limits.mode == "leased":
-        yield Fault(("limits", "mode"), "leases are taken from a shared store, and there is none", "set store.url")
+        yield Fault(
+            ("limits", "mode"), "leases are taken from a shared store, and there is none", "set store.url to redis://"
+        )
     if workers > 1 and not store.shared and not limits.per_process:
+        memory = "memory" if store.file is None else "memory, for SQLite counts none"
         yield Fault(
             ("limits", "perProcess"),
-            f"{workers} workers count rates in memory, each for itself: a rate would be up to {workers} times what it says",
+            f"{workers} workers count rates in {memory}, each for itself: a rate would be up to {workers} times what it says",
             "set store.url to a redis:// store, or say that it is meant with limits.perProcess: true",
         )

@@ -2,6 +2,8 @@
 
 from extauthz.stores.memory_tokens import MemoryTokenStore
 from extauthz.stores.redis_counters import RedisCounters
+from extauthz.stores.redis_tokens import RedisTokenStore
 from extauthz.stores.settings import StoreSettings
+from extauthz.stores.sqlite_tokens import SqliteTokenStore
 
-__all__ = ["MemoryTokenStore", "RedisCounters", "StoreSettings"]
+__all__ = ["MemoryTokenStore", "RedisCounters", "RedisTokenStore", "SqliteTokenStore", "StoreSettings"]

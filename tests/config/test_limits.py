@@ -1,4 +1,4 @@
-"""``store`` and ``limits``: where rates are counted."""
+"""``store`` and ``limits``: where records are kept and rates are counted."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,11 +39,33 @@ def test_replicas_share_a_store(load: Load, url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:///var/lib/extauthz/state.db", "/var/lib/extauthz/state.db"),
+        ("sqlite:////var/lib/state.db", "/var/lib/state.db"),
+        ("sqlite:/var/lib/state.db", "/var/lib/state.db"),
+        ("sqlite:///a b/100%25.db", "/a b/100%25.db"),
+    ],
+)
+def test_records_are_kept_in_a_file(load: Load, url: str, file: str) -> None:
+    """Of this machine: replicas share no file, and no rates are counted in it."""
+    store = load(f"store: {{url: '{url}'}}").store
+    assert (store.url, store.file, store.shared, store.tls) == (f"sqlite:{file}", file, False, False)
+
+
+@pytest.mark.parametrize(
     ("url", "told"),
     [
         ("valkey:6379", "is not a URL of a store"),
         ("http://valkey", "is not a URL of a store"),
-        ("sqlite:///x.db", "is not a URL of a store"),
+        ("sqlite3:///x.db", "is not a URL of a store"),
+        ("sqlite:", "does not name a file"),
+        ("sqlite:///", "does not name a file"),
+        ("sqlite://state.db", "does not name a file"),
+        ("sqlite:state/", "does not name a file"),
+        ("sqlite:///x/..", "does not name a file"),
+        ("sqlite:///x.db?mode=ro", "does not name a file"),
+        ("sqlite::memory:", "would keep nothing (write memory:)"),
         ("redis://", "does not say where the store is"),
         ("redis+unix://run/x", "does not say where the store is"),
         ("redis+sentinel://a,b", "does not say where the store is"),
@@ -64,6 +86,10 @@ def test_what_is_no_store_is_refused(problems: Problems, url: str, told: str) ->
     [
         ("{store: {url: 'redis://a', caFile: ca.pem}}", "store.caFile: is for TLS"),
         ("{store: {url: 'rediss://a', certFile: c.pem}}", "keyFile is missing"),
+        ("{store: {url: 'sqlite:///x', certFile: c.pem, keyFile: k.pem}}", "store.certFile: is for TLS"),
+        ("{store: {url: 'sqlite:///x', passwordFile: p}}", "store.passwordFile: is for a server"),
+        ("{store: {url: 'sqlite:///x', username: u}}", "store.username: is for a server"),
+        ("{store: {url: 'sqlite:///x'}, limits: {mode: leased}}", "leases are taken from a shared store"),
         ("{limits: {mode: leased}}", "leases are taken from a shared store"),
         ("{limits: {deniedPerAddress: 0}}", "must be from 1 to"),
         ("{limits: {maxKeys: 1}}", "must be from 1000 to"),
@@ -83,3 +109,10 @@ def test_a_rate_that_several_processes_would_count_for_themselves_must_be_meant(
     assert not list(limit_faults(memory, workers=1))
     assert not list(limit_faults(shared, workers=4))
     assert not list(limit_faults(load("limits: {perProcess: true}"), workers=4))
+
+
+def test_a_file_counts_no_rates_for_several_processes(load: Load) -> None:
+    """Whoever set a store is told why that is not enough."""
+    [fault] = limit_faults(load("store: {url: 'sqlite:///x'}"), workers=2)
+    assert fault.path == ("limits", "perProcess")
+    assert "2 workers count rates in memory, for SQLite counts none" in fault.message

@@ -20,6 +20,7 @@ providers:
 - {name: a, jwt: {issuer: a, audiences: [x], jwksFile: jwks.json}, fetch: {caFile: ca.pem}}
 policies: {files: [policies/, ./more.yaml, /srv/policies]}
 telemetry: {decisions: {sink: logs/decisions.jsonl}}
+store: {url: "sqlite:state.db"}
 """,
         "utf-8",
     )
@@ -41,6 +42,7 @@ def test_relative_to_the_file(deployed: str) -> None:
     assert config.providers[0].jwt.jwks_file == "deploy/jwks.json"
     assert config.providers[0].fetch.ca_file == "deploy/ca.pem"
     assert config.telemetry.decisions.sink == "deploy/logs/decisions.jsonl"
+    assert config.store.file == "deploy/state.db"
 
 
 def test_default_policies_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""What keeps the token service's records, as the configuration says."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from extauthz.app.token_store import KeptTokens, token_store
+from extauthz.config import load_config
+from extauthz.errors import ConfigError, StoreError
+from extauthz.stores import MemoryTokenStore, RedisTokenStore, SqliteTokenStore
+from tests.ldap.slapd import free_port
+from tests.stores.redis_server import running
+from tests.stores.token_stores import a_family
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def configured(**environ: str) -> KeptTokens:
+    """What the defaults with these variables give."""
+    return token_store(load_config(None, {f"EXTAUTHZ_{name}": value for name, value in environ.items()}), timeout=10)
+
+
+async def test_without_a_store_records_are_in_memory_and_people_are_told() -> None:
+    store = configured()
+    assert isinstance(store, MemoryTokenStore)
+    assert "set store.url" in await store.look()
+    await store.close()
+
+
+async def test_a_file_in_a_variable_is_relative_to_the_working_directory(tmp_path: Path) -> None:
+    store = configured(STORE__URL="sqlite:state.db")
+    assert isinstance(store, SqliteTokenStore)
+    assert not (tmp_path / "state.db").exists()
+    assert await store.look() == ""
+    await store.begin(a_family())
+    await store.close()
+    assert (tmp_path / "state.db").exists()
+
+
+async def test_a_folder_that_is_not_there_is_told_by_name() -> None:
+    store = configured(STORE__URL="sqlite:nowhere/state.db")
+    with pytest.raises(StoreError, match="the folder nowhere does not exist: create it"):
+        await store.look()
+    await store.close()
+
+
+@pytest.mark.system("redis-server")
+async def test_replicas_keep_records_in_redis(tmp_path: Path) -> None:
+    with running(tmp_path, "appendonly yes", "appendfsync always") as server:
+        store, other = configured(STORE__URL=server.url), configured(STORE__URL=server.url)
+        assert isinstance(store, RedisTokenStore)
+        family = a_family()
+        await store.begin(family)
+        assert await other.family(family.id) == family
+        assert await store.look() == ""
+        await store.close()
+        await other.close()
+
+
+async def test_a_store_that_is_not_there_is_told() -> None:
+    store = configured(STORE__URL=f"redis://127.0.0.1:{free_port()}")
+    with pytest.raises(StoreError, match="does not answer as it should"):
+        await store.look()
+    await store.close()
+
+
+class NotInstalled:
+    """Finds no redis."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "redis":
+            message = "No module named 'redis'"
+            raise ModuleNotFoundError(message, name=name)
+
+
+def test_without_the_client_library_people_are_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled(), *sys.meta_path])
+    with pytest.raises(ConfigError, match="not installed") as caught:
+        configured(STORE__URL="redis://127.0.0.1")
+    assert 'pip install "extauthz[redis]"' in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["rediss", "rediss+sentinel", "rediss+cluster"])
+def test_certificates_that_cannot_be_read_are_told_at_start(tmp_path: Path, form: str) -> None:
+    (tmp_path / "bad.pem").write_text("no certificate")
+    name = "/main" if form.endswith("sentinel") else ""
+    with pytest.raises(ConfigError, match="store"):
+        configured(STORE__URL=f"{form}://127.0.0.1{name}", STORE__CAFILE="bad.pem")
