@@ -126,7 +126,8 @@ class SqliteThread:
             return True
         try:
             for one in batch:
-                one.said = one.work(connection)
+                if not one.answer.done():
+                    one.said = one.work(connection)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - likewise
             self._failed(batch, error)
