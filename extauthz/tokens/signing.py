@@ -1,0 +1,348 @@
+"""What signs the tokens: always the current key, whatever the backend keeps it in.
+
+The keys are looked at every few seconds, so a key that somebody else has made, or destroyed, is known soon; what each is
+good for follows from the time (``extauthz.tokens.schedule``). Between two looks everything is answered from memory:
+verifiers go on while the backend is down. Signing does not: there is no other key to fall back to.
+
+A look may be missed, but not for longer than a new key takes to become current: after that somebody else may be signing
+with a key that this process has never seen, and it signs no more.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from extauthz.errors import AuditError, SigningError, StoreError
+from extauthz.tokens.key_view import KeyState, KeyView, SigningState, view_of
+from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
+from extauthz.tokens.public_key import base64url, canonical_json, verifies
+from extauthz.tokens.rotation import Claims, Rotation
+from extauthz.tokens.schedule import KeySchedule
+
+__all__ = ["Signed", "SigningKeys"]
+
+_log = structlog.get_logger(__name__)
+
+_LONGEST_MAX_AGE = 300
+"""Seconds for which others may keep the JWK Set: no longer, so that an emergency reaches them."""
+_LONGEST_SIGNATURE = 2.0
+"""Seconds; a backend that takes longer is down."""
+_PAUSE = 1.0
+"""Seconds for which nobody waits for a backend that has just failed to sign."""
+_SPREAD = 0.2
+"""Replicas that were started together don't look together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A token."""
+
+    token: str = field(repr=False)
+    kid: str
+    algorithm: str
+
+
+class SigningKeys:
+    """The keys of the token service. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        backend: KeyBackend,
+        schedule: KeySchedule,
+        claims: Claims,
+        *,
+        now: Callable[[], float],
+        refresh: float = 5.0,
+        check_signatures: bool = True,
+        audit: AuditLog | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        """Nothing is read yet: ``run`` or ``refresh`` does.
+
+        ``claims`` is the token store; ``now`` gives seconds since the epoch, ``chance`` numbers in [0, 1).
+        ``check_signatures``: each signature is checked with the public half before it is given out.
+        """
+        self._backend = backend
+        self._schedule = schedule
+        self._now = now
+        self._refresh = refresh
+        self._check = check_signatures
+        self._sleep = sleep
+        self._chance = chance
+        self._view = view_of(())
+        self._read_at: float | None = None
+        self._looks = 0
+        self._looking = asyncio.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+        self._rotation = Rotation(self, backend, schedule, claims, now=now, sleep=sleep, audit=audit)
+        self._headers: dict[tuple[str, str], str] = {}
+        self._error = ""
+        self._fault = ""
+        self._down_until = -math.inf
+        self._trying = False
+        self._failures = 0
+
+    # ------------------------------------------------------------------------------------------------------- signing
+
+    async def sign(self, claims: Mapping[str, Any], *, typ: str = "at+jwt") -> Signed:
+        """Sign claims with the current key, as a compact JWS (RFC 7515 section 7.1).
+
+        Raises:
+            SigningError: It can't be done now. While the backend is down that is known at once.
+        """
+        self._admit(claims)
+        if self._is_stale() and not self._error:
+            # The clock was set, or the process slept: nobody has failed.
+            await self._look_again(self._looks)
+        version, looks = self._current(), self._looks
+        try:
+            return await self._signed(version, claims, typ)
+        except SigningError as error:
+            # It may have been destroyed a moment ago: then there is another one.
+            await self._look_again(looks)
+            another = self._current()
+            if another.kid == version.kid:
+                self._fall(str(error))
+                raise
+        try:
+            return await self._signed(another, claims, typ)
+        except SigningError as error:
+            self._fall(str(error))
+            raise
+
+    def _admit(self, claims: Mapping[str, Any]) -> None:
+        """Refuse what must not be signed, and everything while the backend is known to be down; now and then one may try."""
+        ends, longest = claims.get("exp"), self._schedule.max_token_lifetime
+        if isinstance(ends, int | float) and ends > self._now() + longest + 1:
+            raise SigningError(
+                f"a token must not outlive its key, which is published for {longest:g} s after it signed"
+            )
+        if self._fault and (self._trying or self._now() < self._down_until <= self._now() + _PAUSE):
+            raise SigningError(self._fault)
+
+    def _current(self) -> KeyVersion:
+        if self._is_stale():
+            since = "have not been read yet" if self._read_at is None else "were read too long ago"
+            raise SigningError(f"the signing keys {since}" + (f": {self._error}" if self._error else ""))
+        version = self._schedule.current(self._view.versions, self._now())
+        if version is None:
+            raise SigningError(self._error or "there is no signing key yet")
+        return version
+
+    def _is_stale(self) -> bool:
+        """Whether a key could be current by now that was made after the last look."""
+        if self._read_at is None:
+            return True
+        return self._now() - self._read_at > max(self._schedule.publish_delay, 2 * self._refresh)
+
+    async def _signed(self, version: KeyVersion, claims: Mapping[str, Any], typ: str) -> Signed:
+        signing_input = f"{self._header(version, typ)}.{base64url(canonical_json(claims))}"
+        signature = await self._signature(version, signing_input.encode())
+        return Signed(f"{signing_input}.{base64url(signature)}", version.kid, version.algorithm)
+
+    def _header(self, version: KeyVersion, typ: str) -> str:
+        header = self._headers.get((version.kid, typ))
+        if header is None:
+            if len(self._headers) > 64:  # noqa: PLR2004 - a few keys with a few types each
+                self._headers.clear()
+            written = canonical_json({"alg": version.algorithm, "kid": version.kid, "typ": typ})
+            header = self._headers[version.kid, typ] = base64url(written)
+        return header
+
+    async def _signature(self, version: KeyVersion, signing_input: bytes) -> bytes:
+        self._trying = bool(self._fault)
+        try:
+            async with asyncio.timeout(_LONGEST_SIGNATURE):
+                signature = await self._backend.sign(version.kid, signing_input)
+            if self._check and version.public is not None:
+                self._judge(version, signing_input, signature)
+        except TimeoutError:
+            raise SigningError(f"{self._backend.name} has not signed within {_LONGEST_SIGNATURE:g} s") from None
+        finally:
+            self._trying = False
+        self._fault = ""
+        return signature
+
+    def _judge(self, version: KeyVersion, signing_input: bytes, signature: bytes) -> None:
+        public = version.public
+        if public is None or not verifies(public, version.algorithm, signing_input, signature):
+            raise SigningError(f"{self._backend.name} has signed with another key than {version.kid}")
+
+    def _fall(self, fault: str) -> None:
+        if fault != self._fault:
+            _log.warning("signing.failed", backend=self._backend.name, error=fault)
+        self._fault = fault
+        self._failures += 1
+        self._down_until = self._now() + _PAUSE
+
+    async def _look_again(self, looks: int) -> None:
+        """Look at the keys, unless somebody has since there had been so many looks."""
+        try:
+            async with self._looking:
+                if self._looks == looks:
+                    await self._look()
+        except SigningError as error:
+            self._fail(str(error))
+
+    # -------------------------------------------------------------------------------------------------- what is told
+
+    def jwks(self) -> bytes:
+        """The JWK Set for verifiers (RFC 7517 section 5): public halves alone, none of a secret."""
+        return self._view.jwks
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of the JWK Set, with its quotes (RFC 9110 section 8.8.3)."""
+        return self._view.etag
+
+    @property
+    def max_age(self) -> int:
+        """Seconds for which verifiers may keep the JWK Set; so few that they see a key before it signs."""
+        spare = self._schedule.publish_delay - self._refresh * (1 + _SPREAD) - self._schedule.skew
+        return max(min(int(spare), _LONGEST_MAX_AGE), 0)
+
+    @property
+    def max_token_lifetime(self) -> float:
+        """The longest that a token may live, in seconds: for so long its key is published."""
+        return self._schedule.max_token_lifetime
+
+    def algorithms(self) -> tuple[str, ...]:
+        """The algorithms of tokens that are good now, for the metadata."""
+        return tuple(sorted({version.algorithm for version in self._view.verification}))
+
+    def verification_keys(self) -> tuple[KeyVersion, ...]:
+        """The keys whose tokens are good, oldest first; for the verifier in this process, so with the secret of HS256."""
+        return self._view.verification
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back each time ``verification_keys`` and ``jwks`` have changed."""
+        self._callbacks.append(callback)
+
+    def on_revoke(self, callback: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+        """Call back with the kids of keys that are about to be destroyed in an emergency: their tokens are revoked."""
+        self._rotation.on_revoke(callback)
+
+    def state(self) -> SigningState:
+        """How the keys are doing."""
+        now = self._now()
+        keys = tuple(
+            KeyState(
+                one.version.kid,
+                one.version.algorithm,
+                one.slot,
+                one.version.created,
+                max(now - one.version.created, 0.0),
+            )
+            for one in self._view.placed
+        )
+        due = self._schedule.due_at(self._view.versions) if self._backend.rotates else math.inf
+        try:
+            self._current()
+        except SigningError as error:
+            usable, fault = False, str(error)
+        else:
+            usable, fault = not self._fault, self._fault
+        return SigningState(
+            self._backend.name,
+            keys,
+            usable,
+            due if math.isfinite(due) else None,
+            fault or self._error,
+            self._rotation.made,
+            self._failures,
+        )
+
+    @property
+    def versions(self) -> tuple[KeyVersion, ...]:
+        """All keys as they were last seen, oldest first."""
+        return self._view.versions
+
+    # ------------------------------------------------------------------------------------------------------- keeping
+
+    async def refresh(self) -> None:
+        """Look at the keys.
+
+        Raises:
+            SigningError: The backend can't be asked, or what it says can't be used; what was known stays.
+        """
+        async with self._looking:
+            await self._look()
+
+    async def rotate(self, *, force: bool = False) -> KeyVersion:
+        """Make the next key if it is due, or whether it is due or not; gives the newest key, whoever has made it.
+
+        Raises:
+            SigningError: The backend can't, or not now.
+            StoreError: Nobody can say whether another replica is making it.
+        """
+        return await self._rotation.rotate(force=force)
+
+    async def revoke(self, kid: str) -> None:
+        """Destroy a key and all that are older, now: their tokens are refused. If it is the newest, another one is made
+        first and is current at once.
+
+        Raises:
+            SigningError: There is no such key, or the backend can't.
+            StoreError: The keys are destroyed, but that could not be told to other replicas, which will see it themselves.
+        """
+        await self._rotation.revoke(kid)
+
+    async def run(self) -> None:
+        """Look at the keys, rotate and destroy them as their time comes, until cancelled."""
+        while True:
+            await self.tend()
+            await self._sleep(self._refresh * (1 + _SPREAD * (self._chance() * 2 - 1)))
+
+    async def tend(self) -> None:
+        """One round of ``run``. Raises nothing: what fails is told, and tried again in the next round."""
+        try:
+            await self.refresh()
+            if self._backend.rotates:
+                await self._rotation.tend()
+        except (SigningError, StoreError, AuditError) as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the keys must go on being looked at
+            _log.error("signing.fault", backend=self._backend.name, exc_info=error)
+            self._fail(f"unexpected fault: {type(error).__name__}")
+        else:
+            if self._error:
+                _log.info("signing.keys_read", backend=self._backend.name)
+            self._error = ""
+        # Time goes on for keys that can't be looked at, too: one whose tokens have all ended is no longer published.
+        self._show(view_of(self._schedule.place(self._view.versions, self._now())))
+
+    async def _look(self) -> None:
+        self._looks += 1
+        versions = await self._backend.versions()
+        if not versions and self._view.placed and self._backend.rotates:
+            # A volume that is not mounted looks like this. To begin anew would refuse all tokens that there are.
+            raise SigningError(
+                f"all keys ({self._backend.name}) have disappeared; bring them back, or begin anew with extauthz keys rotate"
+            )
+        self._show(view_of(self._schedule.place(versions, self._now())))
+        self._read_at = self._now()
+
+    def _fail(self, error: str) -> None:
+        if error != self._error:
+            _log.warning(
+                "signing.keys_unavailable", backend=self._backend.name, error=error, in_force=len(self._view.placed)
+            )
+        self._error = error
+        self._failures += 1
+
+    def _show(self, view: KeyView) -> None:
+        before, self._view = self._view, view
+        if view.placed and before.placed:
+            was, now = before.placed[-1].version, view.placed[-1].version
+            if now.created < was.created:
+                _log.error("signing.keys_went_back", backend=self._backend.name, newest=now.kid, was=was.kid)
+        if view.verification != before.verification:
+            kids = [version.kid for version in view.verification]
+            _log.info("signing.keys_changed", backend=self._backend.name, kids=kids)
+            for callback in self._callbacks:
+                callback()
