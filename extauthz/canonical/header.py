@@ -37,6 +37,9 @@ _NEVER = frozenset(
 _NAMES = re.compile(r"(?::?[!#$%&'*+.^_`|~0-9a-z-]+\n)*\Z")
 _SEPARATOR = re.compile(r"[!#$%&'*+.^_`|~]")
 _SEPARATORS = str.maketrans("!#$%&'*+.^_`|~", "-" * 14)
+_MAX_SETS = 2048
+_MAX_CHARACTERS = 1024
+"""Of the names in a set that is worth remembering."""
 _NEVER_PREFIXES = ("x-envoy-", "x-forwarded-", "x-b3-")
 
 
@@ -56,12 +59,25 @@ def emittable(name: str) -> bool:
 def folded_names(names: Collection[str]) -> Collection[str] | None:
     """A request's header names in the one spelling that upstreams may fold them to, in order; None if one is malformed.
 
-    Names are lower-case tokens; pseudo headers are taken too.
+    Names are lower-case tokens; pseudo headers are taken too. What clients of one kind send has the same names time
+    after time, so sets that occurred are kept, and all of them forgotten when there are too many.
     """
-    text = "\n".join((*names, ""))
-    if text.count("\n") != len(names) or not _NAMES.match(text):
+    asked = tuple(names)
+    known = _known.get(asked)
+    if known is not None:
+        return known
+    text = "\n".join((*asked, ""))
+    if text.count("\n") != len(asked) or not _NAMES.match(text):
         return None
-    return _fold(text).split("\n")[:-1] if _SEPARATOR.search(text) else names
+    folded = tuple(_fold(text).split("\n")[:-1]) if _SEPARATOR.search(text) else asked
+    if len(text) <= _MAX_CHARACTERS:
+        if len(_known) >= _MAX_SETS:
+            _known.clear()
+        _known[asked] = folded
+    return folded
+
+
+_known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 def _fold(text: str) -> str:

@@ -13,7 +13,8 @@ for upstreams whose reading the operator knows.
 """
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from extauthz.model import value
 
@@ -31,11 +32,15 @@ _REFUSED_PLAIN = {"\\": "a backslash", "#": "a fragment", "?": "a query"}
 _SPACE = 0x20
 _DELETE = 0x7F
 _LAST_ASCII = 0x7F
+_SHORT = 256
+"""Characters of a path that is worth remembering."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathRules:
-    """What is accepted besides canonical paths. All off: what could be read in two ways is refused."""
+class PathRules(NamedTuple):
+    """What is accepted besides canonical paths. All off: what could be read in two ways is refused.
+
+    A tuple, since paths are remembered by it, and no other value is hashed as fast.
+    """
 
     normalize: bool = False
     """Resolve dot segments and merge slashes, as Envoy's ``normalize_path`` and ``merge_slashes`` do."""
@@ -64,6 +69,10 @@ def canonical_path(raw: str, rules: PathRules = STRICT) -> Path:
 
     A path that does not begin with ``/`` has none.
     """
+    return _remembered(raw, rules) if len(raw) <= _SHORT else _read(raw, rules)
+
+
+def _read(raw: str, rules: PathRules) -> Path:
     if _PLAIN.match(raw) and raw:
         return Path(raw)
     if not raw.startswith("/"):
@@ -72,6 +81,10 @@ def canonical_path(raw: str, rules: PathRules = STRICT) -> Path:
         return Path(_resolve(_respell(raw, rules), rules))
     except _AmbiguousError as ambiguous:
         return Path("", str(ambiguous))
+
+
+_remembered = lru_cache(maxsize=4096)(_read)
+"""Most requests are for a path that somebody asked for a moment ago; queries, in which secrets travel, are never here."""
 
 
 class _AmbiguousError(Exception):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extauthz.canonical import HeaderTwins, emittable, folded_names, header_name
+from extauthz.canonical import HeaderTwins, emittable, folded_names, header, header_name
 
 
 def twin(ours: list[str], *theirs: str) -> str:
@@ -50,3 +50,24 @@ def test_names_that_differ_in_separators_alone_are_twins() -> None:
     assert twin(["x_user"], "x_user") == ""
     assert twin([], "x_user") == ""
     assert twin(ours) == ""
+
+
+def test_a_flood_of_made_up_names_is_not_remembered() -> None:
+    """Whoever makes up names fills no memory, and what was remembered before is still judged the same (I7)."""
+    assert folded_names(["accept", "x_y"]) == ("accept", "x-y")
+    for number in range(3 * header._MAX_SETS):
+        assert folded_names([f"x_{number}"]) == (f"x-{number}",)
+    assert len(header._known) <= header._MAX_SETS
+    long = ["x" * header._MAX_CHARACTERS]
+    assert folded_names(long) == tuple(long)
+    assert tuple(long) not in header._known
+    assert folded_names(["accept", "x_y"]) == ("accept", "x-y")
+
+
+def test_names_in_another_order_or_split_elsewhere_are_other_names() -> None:
+    """What is remembered for some names is given for exactly these."""
+    assert folded_names(["a_b", "c"]) == ("a-b", "c")
+    assert folded_names(["c", "a_b"]) == ("c", "a-b")
+    assert folded_names(["a_b\nc"]) is None
+    assert folded_names(["a", "b_c"]) == ("a", "b-c")
+    assert folded_names([]) == ()

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extauthz.canonical import PathRules, canonical_path
+from extauthz.canonical import path as path_room
 
 ACCEPT_ALL = PathRules(normalize=True, encoded_slash=True, double_encoding=True, parameters=True)
 URL_VECTORS = File(__file__).parents[1] / "vectors" / "urls" / "urltestdata.json"
@@ -193,3 +194,25 @@ def test_the_url_standard_reads_accepted_paths_the_same_way() -> None:
             accepted += 1
             assert path == canonical_path(case["pathname"])
     assert accepted > 10
+
+
+@given(RAW_PATH, st.lists(st.booleans(), min_size=4, max_size=4), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_what_is_remembered_of_a_path_is_remembered_for_its_rules_alone(
+    raw: str, first: list[bool], then: list[bool]
+) -> None:
+    """What one operator accepts is not accepted for another one that asks about the same path."""
+    rules = [PathRules(*first), PathRules(*then)]
+    remembered = [canonical_path(raw, rule) for rule in (*rules, *rules)]
+    assert remembered == [path_room._read(raw, rule) for rule in (*rules, *rules)]
+
+
+def test_a_flood_of_made_up_paths_fills_no_memory() -> None:
+    """As many short ones are remembered as there is room for, and no long one (I7)."""
+    room = path_room._remembered.cache_info().maxsize
+    assert room is not None
+    for number in range(2 * room):
+        assert canonical_path(f"/{number}").text == f"/{number}"
+    before = path_room._remembered.cache_info()
+    assert before.currsize <= room
+    assert canonical_path("/" + "x" * path_room._SHORT).text
+    assert path_room._remembered.cache_info() == before
