@@ -1,6 +1,6 @@
-"""Lengths of time as people write them: ``150ms``, ``5s``, ``1m30s``, ``1h``.
+"""Lengths of time as people write them: ``150ms``, ``5s``, ``1m30s``, ``1h``, ``30d``.
 
-The form is that of Go and Kubernetes, with the units in falling order. A bare number is refused: in one tool it means
+The form is that of Go and Kubernetes, with days besides, and the units in falling order. A bare number is refused: in one tool it means
 seconds, in the next milliseconds, and a deadline that is wrong by a factor of thousand denies everything or nothing.
 In the code a duration is a float of seconds.
 """
@@ -18,9 +18,9 @@ from extauthz.documents import FieldError
 __all__ = ["Duration", "duration_text", "parse_duration"]
 
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
-_FORM = re.compile(rf"(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?\Z")
-_UNITS = (3600.0, 60.0, 1.0, 0.001)
-_NAMES = ("h", "m", "s", "ms")
+_FORM = re.compile(rf"(?:({_NUMBER})d)?(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?\Z")
+_UNITS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
+_NAMES = ("d", "h", "m", "s", "ms")
 
 
 def parse_duration(text: str) -> float:
@@ -37,7 +37,7 @@ def duration_text(seconds: float) -> str:
     """The shortest written form of a duration, to the millisecond: ``1m30s`` for 90.0."""
     left = round(seconds * 1000)
     text = ""
-    for size, name in zip((3_600_000, 60_000, 1000, 1), _NAMES, strict=True):
+    for size, name in zip((86_400_000, 3_600_000, 60_000, 1000, 1), _NAMES, strict=True):
         count, left = divmod(left, size)
         text += f"{count}{name}" if count else ""
     return text or "0s"
@@ -80,4 +80,4 @@ class Duration:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """For editors it is a string of a certain form."""
         number = _NUMBER.replace("(?:", "(")
-        return {"type": "string", "pattern": f"^({number}h)?({number}m)?({number}s)?({number}ms)?$"}
+        return {"type": "string", "pattern": f"^({number}d)?({number}h)?({number}m)?({number}s)?({number}ms)?$"}
