@@ -1,182 +1,212 @@
-"""``extauthz keys api``: giving out API keys, seeing who has one, taking them back.
+"""``extauthz keys``: the keys that tokens are signed with, and (``keys api``) those that are given out to callers.
 
-Everything happens in the key file; a server that reads it follows within a second. A key is shown once, when it is made:
-alone on standard output, so that a shell can take it from there, with all words about it on standard error.
+The commands on signing keys read the server's configuration and work on the same keys, with the same claims in the store;
+the server needs not be told, and follows within its ``refresh``. Nothing that they print is a secret.
 """
 
+import asyncio
 import json
-import re
-import secrets
+import os
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from extauthz.cli.terminal import complain, harmless
+from extauthz.cli.api_keys import api_keys_app
+from extauthz.cli.serve import ConfigFile
+from extauthz.cli.terminal import complain, harmless, print_table
+from extauthz.cli.times import spoken, written_time
 from extauthz.cli.validate import OutputForm
-from extauthz.errors import ExtAuthzError
+from extauthz.errors import AuditError, ExtAuthzError, SigningError, StoreError
 
-__all__ = ["create", "keys_app", "list_keys", "revoke"]
+if TYPE_CHECKING:
+    from extauthz.tokens.key_view import KeyState, SigningState
+    from extauthz.tokens.signing import SigningKeys
 
-_SPAN = re.compile(r"([0-9]{1,5})([hdw])")
-_SECONDS = {"h": 3600, "d": 86_400, "w": 604_800}
-_PREFIX = re.compile(r"[a-z][a-z0-9]{1,14}_")
+__all__ = ["keys_app", "list_signing_keys", "revoke", "rotate"]
 
-KeyFile = Annotated[str, Parameter(help="The key file, as `apiKeys.file` of the configuration names it.")]
+_SHORTEST_BEGINNING = 6
+"""Characters of a kid that may stand for it."""
+
+OneKey = Annotated[
+    str | None,
+    Parameter(name="kid", help="As `list` shows it, or its beginning.", allow_leading_hyphen=True),
+]
 
 
 def keys_app() -> App:
     """The command ``keys`` with all below it."""
-    example = "Example: extauthz keys api create --file keys.yaml --subject billing --roles partner --expires 90d"
-    api = App(
-        name="api",
-        help="API keys for programs. Only their digests are kept.",
-        help_format="markdown",
-        help_epilogue=example,
-        result_action="return_value",
-    )
-    api.command(create, help_epilogue=example)
-    api.command(list_keys, name="list", help_epilogue="Example: extauthz keys api list --file keys.yaml")
-    api.command(revoke, help_epilogue="Example: extauthz keys api revoke eak_7Ht2kQ9xWbLm --file keys.yaml")
+    example = "Example: extauthz keys rotate --if-due --config /etc/extauthz/extauthz.yaml"
     app = App(
         name="keys",
-        help="Keys that are given out to callers.",
+        help="The keys that tokens are signed with, and API keys of callers.",
         help_format="markdown",
         help_epilogue=example,
         result_action="return_value",
     )
-    app.command(api)
+    app.command(list_signing_keys, name="list", help_epilogue="Example: extauthz keys list --output json")
+    app.command(rotate, help_epilogue=example)
+    app.command(revoke, help_epilogue="Example: extauthz keys revoke --current")
+    app.command(api_keys_app())
     return app
 
 
-def create(
-    *,
-    file: KeyFile,
-    subject: Annotated[str, Parameter(help="Who the caller is.")],
-    roles: Annotated[str, Parameter(help="What the caller may be: names with commas between them.")] = "",
-    expires: Annotated[
-        str | None, Parameter(help="After 12h, 90d or 52w, or at 2027-01-31T12:00:00Z; without it never.")
-    ] = None,
-    description: Annotated[str, Parameter(help="What the key is for.")] = "",
-    prefix: Annotated[
-        str | None,
-        Parameter(help="As `apiKeys.prefix` of the configuration; without it that of the keys in the file, else eak_."),
-    ] = None,
-    output: OutputForm = "text",
-) -> int:
-    """Make a key, add its digest to the file, and print the key: it is shown this once and kept nowhere.
+def list_signing_keys(*, config: ConfigFile = None, output: OutputForm = "text") -> int:
+    """Show the signing keys: which one signs, which ones are known to verifiers, what happens to each, and when.
 
-    The file is made if it does not exist, readable for its owner alone.
+    Exit code 1 if they can't be read.
     """
-    from extauthz.identity.api_key_editing import add_key
-    from extauthz.identity.api_key_form import key_id_of
-    from extauthz.identity.api_key_records import time_text
 
-    if prefix is not None and not _PREFIX.fullmatch(prefix):
-        raise ExtAuthzError("--prefix: 2 to 15 lower-case letters and digits, the first a letter, and an underscore")
-    now = float(int(time.time()))
-    end = None if expires is None else _end(expires, now)
-    key = add_key(
-        file,
-        prefix=prefix,
-        subject=subject,
-        roles=[role.strip() for role in roles.split(",") if role.strip()],
-        created=now,
-        expires=end,
-        description=description,
-        random_bytes=secrets.token_bytes,
-    )
-    if output == "json":
-        told = {
-            "id": key_id_of(key),
-            "key": key,
-            "subject": subject,
-            "expires": None if end is None else time_text(end),
-        }
-        print(json.dumps(told, indent=2))
-    else:
-        print(key)
-        until = "never expires" if end is None else f"expires at {time_text(end)}"
-        sys.stderr.write(f"API key {key_id_of(key)} of {harmless(subject)}, {until}. It is not shown again.\n")
-    return 0
+    async def show(keys: "SigningKeys") -> int:
+        await keys.refresh()
+        state = keys.state()
+        if output == "json":
+            print(json.dumps(_as_json(state), indent=2))
+            return 0
+        if not state.keys:
+            sys.stderr.write("there is no key yet; the server makes the first one when it starts\n")
+            return 0
+        print_table([["KID", "SLOT", "ALGORITHM", "CREATED", "THEN"], *(_row(key) for key in state.keys)])
+        if state.next_rotation is not None:
+            sys.stderr.write(f"the next key is made at {written_time(state.next_rotation)}\n")
+        return 0
+
+    return _with_keys(config, show)
 
 
-def list_keys(
+def rotate(
     *,
-    file: Annotated[str, Parameter(help="The key file, or the folder that `apiKeys.folder` names.")],
+    config: ConfigFile = None,
+    if_due: Annotated[bool, Parameter(negative="", help="Do nothing unless the schedule asks for it.")] = False,
     output: OutputForm = "text",
 ) -> int:
-    """Show the keys of a file or folder: whose they are, what they may do, until when. No secret, no digest."""
-    from extauthz.identity.api_key_files import find_key_files, read_key_files
-    from extauthz.identity.api_key_records import time_text
+    """Make the next signing key. It is published now, and signs once every verifier has had the time to see it.
 
-    now = time.time()
-    rows: list[dict[str, str | list[str] | None]] = [
-        {
-            "id": record.id,
-            "state": record.state(now),
-            "subject": record.subject,
-            "roles": list(record.roles),
-            "created": None if record.created is None else time_text(record.created),
-            "expires": None if record.expires is None else time_text(record.expires),
-            "description": record.description,
-        }
-        for record in read_key_files(find_key_files(file, folder=Path(file).is_dir()))
-    ]
-    if output == "json":
-        print(json.dumps(rows, indent=2))
-    elif not rows:
-        sys.stderr.write("there is no key yet\n")
-    else:
-        _print_table([[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)])
-    return 0
+    Fit for a CronJob, beside any number of servers that rotate by themselves: never two keys for one. Exit code 0 if there
+    is a new key or (--if-due) none is due, 1 if it can't be made now.
+    """
+
+    async def make(keys: "SigningKeys") -> int:
+        await keys.refresh()
+        before = {version.kid for version in keys.versions}
+        made = await keys.rotate(force=not if_due)
+        state = next(key for key in keys.state().keys if key.kid == made.kid)
+        is_new = made.kid not in before
+        if output == "json":
+            print(json.dumps({"rotated": is_new, "key": _key_as_json(state)}, indent=2))
+        elif is_new:
+            print(f"{made.kid} ({made.algorithm}) is made; {_then(state)}")
+        else:
+            print(f"nothing is due: {made.kid} was made {spoken(state.age)} ago")
+        return 0
+
+    return _with_keys(config, make)
 
 
 def revoke(
-    key_id: Annotated[str, Parameter(name="id", help="As `list` shows it; or the whole key, if that is what leaked.")],
+    kid: OneKey = None,
     /,
     *,
-    file: KeyFile,
+    current: Annotated[bool, Parameter(negative="", help="The key that signs now.")] = False,
+    config: ConfigFile = None,
+    output: OutputForm = "text",
 ) -> int:
-    """Take a key back: it stays in the file, disabled, and is refused within a second.
+    """Destroy a signing key that somebody else may have, now: with it go all that are older, and what they have signed.
 
-    Exit code 1 if there is no such key.
+    If it is the newest one, another one is made first. What is the oldest then signs from this moment on. Exit code 1 if
+    there is no such key, or it can't be destroyed.
     """
-    from extauthz.identity.api_key_editing import revoke_key
-    from extauthz.identity.api_key_form import key_id_of
+    if (kid is None) == (not current):
+        raise ExtAuthzError("say which key: its kid, or --current")
 
-    wanted = key_id_of(key_id) or key_id
-    if not revoke_key(file, wanted):
-        # What was given is not repeated: it may be most of a key.
-        complain(f"{file} has no key with this id", hint="extauthz keys api list")
-        return 1
-    print(f"{wanted} is revoked")
-    return 0
+    async def destroy(keys: "SigningKeys") -> int:
+        await keys.refresh()
+        before = [version.kid for version in keys.versions]
+        doomed = _found(keys.state(), kid)
+        if doomed is None:
+            complain("there is no such key, or more than one begins like this", hint="extauthz keys list")
+            return 1
+        told: StoreError | AuditError | None = None
+        try:
+            await keys.revoke(doomed)
+        except (StoreError, AuditError) as error:
+            told = error
+        left = {version.kid for version in keys.versions}
+        gone = [one for one in before if one not in left]
+        signs = next((key.kid for key in keys.state().keys if key.slot == "current"), None)
+        if output == "json":
+            print(json.dumps({"revoked": gone, "current": signs}, indent=2))
+        else:
+            print(f"destroyed: {', '.join(gone)}; tokens are signed with {signs} now")
+        if told is not None:
+            complain(f"the servers will see it by themselves within their refresh, but could not be told: {told}")
+        return 0 if told is None else 1
+
+    return _with_keys(config, destroy)
 
 
-def _end(written: str, now: float) -> float:
-    """When a key expires, in seconds since the epoch."""
-    from extauthz.identity.api_key_records import parse_time
+def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]") -> int:
+    """Do something with the signing keys of a configuration. What can't be done now is an answer, and no wrong use."""
+    from extauthz.app.signing import opened_signing_keys
+    from extauthz.config import load_config
+    from extauthz.telemetry import configure_logs
 
-    span = _SPAN.fullmatch(written)
+    configure_logs("warning")
+    config = load_config(file, os.environ)
+
+    async def run() -> int:
+        async with opened_signing_keys(config) as keys:
+            return await work(keys)
+
     try:
-        end = now + int(span[1]) * _SECONDS[span[2]] if span else parse_time(written)
-    except (ValueError, OverflowError):
-        raise ExtAuthzError("--expires: write 12h, 90d, 52w, or a time such as 2027-01-31T12:00:00Z") from None
-    if end <= now:
-        raise ExtAuthzError("--expires: this time has passed")
-    return end
+        return asyncio.run(run())
+    except (SigningError, StoreError, AuditError) as error:
+        complain(str(error))
+        return 1
 
 
-def _cell(value: str | list[str] | None) -> str:
-    text = ",".join(value) if isinstance(value, list) else value
-    return harmless(text) if text else "-"
+def _found(state: "SigningState", beginning: str | None) -> str | None:
+    """The one key that is meant; None: there is none, or more than one."""
+    if beginning is None:
+        return next((key.kid for key in state.keys if key.slot == "current"), None)
+    if any(key.kid == beginning for key in state.keys):
+        return beginning
+    fitting = [key.kid for key in state.keys if key.kid.startswith(beginning)]
+    return fitting[0] if len(fitting) == 1 and len(beginning) >= _SHORTEST_BEGINNING else None
 
 
-def _print_table(lines: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+def _then(key: "KeyState") -> str:
+    """What happens to a key next."""
+    now = time.time()
+    if key.slot == "next":
+        return f"signs from {written_time(key.signs)}" if key.signs > now else "signs when whoever writes it says so"
+    if key.slot == "current":
+        return "signs now" if key.replaced is None else f"signs until {written_time(key.replaced)}"
+    if key.slot == "previous":
+        return "published" if key.leaves is None else f"published until {written_time(key.leaves)}"
+    return "is destroyed a day after nobody needs it any more"
+
+
+def _row(key: "KeyState") -> list[str]:
+    return [harmless(key.kid), key.slot, key.algorithm, written_time(key.created), _then(key)]
+
+
+def _as_json(state: "SigningState") -> dict[str, Any]:
+    due = state.next_rotation
+    return {
+        "backend": state.backend,
+        "keys": [_key_as_json(key) for key in state.keys],
+        "nextRotation": None if due is None else written_time(due),
+    }
+
+
+def _key_as_json(key: "KeyState") -> dict[str, Any]:
+    times = {"created": key.created, "signsFrom": key.signs, "signsUntil": key.replaced, "publishedUntil": key.leaves}
+    return {
+        "kid": key.kid,
+        "slot": key.slot,
+        "algorithm": key.algorithm,
+        **{name: None if moment is None else written_time(moment) for name, moment in times.items()},
+    }

@@ -1,5 +1,6 @@
 """The signing keys as they were last seen, and what verifiers are told of them: one immutable value, replaced as a whole."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,7 +11,7 @@ from extauthz.tokens.ports import KeyVersion
 from extauthz.tokens.public_key import canonical_json, published
 from extauthz.tokens.schedule import Placed, Slot
 
-__all__ = ["KeyState", "KeyView", "SigningState", "view_of"]
+__all__ = ["KeyState", "KeyView", "SigningState", "state_of", "view_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ class KeyState:
     """Seconds since the epoch."""
     age: float
     """Seconds since it was made; never negative."""
+    signs: float
+    """From when on it signs."""
+    replaced: float | None
+    """Until when it signs; None if nothing says when."""
+    leaves: float | None
+    """Until when it is published; None if nothing says when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,14 @@ class SigningState:
     """Keys that this process has made."""
     failures: int = 0
     """What failed in this process: looks, rotations, signatures."""
+
+
+def state_of(placed: Placed, now: float) -> KeyState:
+    """One key, for people."""
+    version = placed.version
+    replaced, leaves = (time if math.isfinite(time) else None for time in (placed.replaced, placed.leaves))
+    age = max(now - version.created, 0.0)
+    return KeyState(version.kid, version.algorithm, placed.slot, version.created, age, placed.signs, replaced, leaves)
 
 
 def view_of(placed: Sequence[Placed]) -> KeyView:

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from extauthz.errors import AuditError, SigningError, StoreError
-from extauthz.tokens.key_view import KeyState, KeyView, SigningState, view_of
+from extauthz.tokens.key_view import KeyView, SigningState, state_of, view_of
 from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
 from extauthz.tokens.public_key import base64url, canonical_json, verifies
 from extauthz.tokens.rotation import Claims, Rotation
@@ -230,16 +230,7 @@ class SigningKeys:
     def state(self) -> SigningState:
         """How the keys are doing."""
         now = self._now()
-        keys = tuple(
-            KeyState(
-                one.version.kid,
-                one.version.algorithm,
-                one.slot,
-                one.version.created,
-                max(now - one.version.created, 0.0),
-            )
-            for one in self._view.placed
-        )
+        keys = tuple(state_of(placed, now) for placed in self._view.placed)
         due = self._schedule.due_at(self._view.versions) if self._backend.rotates else math.inf
         try:
             self._current()
@@ -291,6 +282,10 @@ class SigningKeys:
             StoreError: The keys are destroyed, but that could not be told to other replicas, which will see it themselves.
         """
         await self._rotation.revoke(kid)
+
+    async def close(self) -> None:
+        """Let go of the backend."""
+        await self._backend.close()
 
     async def run(self) -> None:
         """Look at the keys, rotate and destroy them as their time comes, until cancelled."""

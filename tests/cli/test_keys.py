@@ -132,10 +132,12 @@ def test_what_can_not_be_done(run: Command, arguments: list[str], message: str) 
     assert Path("broken.yaml").read_text() == "keys: x"
 
 
-@pytest.mark.parametrize("command", [[], ["api"], ["api", "create"], ["api", "list"], ["api", "revoke"]])
+@pytest.mark.parametrize(
+    "command", [[], ["list"], ["rotate"], ["revoke"], ["api"], ["api", "create"], ["api", "list"], ["api", "revoke"]]
+)
 def test_help_has_an_example(run: Command, command: list[str]) -> None:
     """On every level."""
-    assert "Example: extauthz keys api" in run("keys", *command, "--help").out
+    assert "Example: extauthz keys" in run("keys", *command, "--help").out
 
 
 def test_no_server_is_loaded() -> None:
