@@ -54,7 +54,8 @@ local at = 'extauthz:{tokens}:'
 local about = redis.call('HMGET', at .. 'about', 'schema', 'epoch', 'count')
 if not about[1] then
   about = {'1', ARGV[1], false}
-  redis.call('HSET', at .. 'about', 'schema', about[1], 'epoch', about[2])
+  local last = redis.call('ZREVRANGE', at .. 'log', 0, 0, 'WITHSCORES')[2] or '0' -- if only this was taken away
+  redis.call('HSET', at .. 'about', 'schema', about[1], 'epoch', about[2], 'last', last)
 end
 if about[1] ~= '1' then return redis.error_reply('SCHEMA ' .. about[1]) end
 local epoch = about[2]
@@ -242,7 +243,7 @@ READ: Final = Script(
     + _COUNTED
     + """
 local known, place, run, most = ARGV[2] == epoch, tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
-local last = tonumber(redis.call('HGET', at .. 'about', 'last') or '0')
+local last = tonumber(redis.call('HGET', at .. 'about', 'last'))
 local fine, server = pcall(redis.call, 'INFO', 'server')
 local runs = fine and type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
 if known and place > last then

@@ -91,6 +91,27 @@ def running(folder: Path, *options: str, sentinel: bool = False) -> Iterator[Red
         server.stop()
 
 
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[list[RedisServer]]:
+    """Three nodes that share all slots, for the length of a block."""
+    talk = [free_port() for _ in "abc"]
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for name, port in zip("abc", talk, strict=True):
+            (folder / name).mkdir()
+            options = ("cluster-enabled yes", f"cluster-port {port}")
+            nodes.append(stack.enter_context(running(folder / name, *options)))
+        for node, (first, last) in zip(nodes, [(0, 5460), (5461, 10922), (10923, 16383)], strict=True):
+            node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+            for other, port in zip(nodes, talk, strict=True):
+                node.command("CLUSTER", "MEET", "127.0.0.1", str(other.port), str(port))
+        end = time.monotonic() + 30
+        while not all("cluster_state:ok" in node.command("CLUSTER", "INFO") for node in nodes):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield nodes
+
+
 class Road:
     """A TCP proxy to a server, which takes its time on the way back."""
 

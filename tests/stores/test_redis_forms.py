@@ -1,8 +1,6 @@
 """Each form of store.url, with a server of its kind: TLS, accounts, sentinel, cluster."""
 
 import asyncio
-import contextlib
-import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ import trustme
 from extauthz.limits import Counted, CountersError, Wanted
 from extauthz.model import Rate
 from extauthz.stores import RedisCounters, StoreSettings
-from tests.ldap.slapd import free_port
-from tests.stores.redis_server import RedisServer, running
+from tests.stores.redis_server import RedisServer, cluster, running
 
 pytestmark = pytest.mark.system("redis-server")
 
@@ -91,23 +88,7 @@ async def test_a_sentinel_says_where_the_store_is(tmp_path: Path) -> None:
 
 
 async def test_a_cluster_counts_each_key_in_its_place(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in "abc"]
-    for folder in folders:
-        folder.mkdir()
-    talk = [free_port() for _ in folders]
-    with contextlib.ExitStack() as stack:
-        nodes = [
-            stack.enter_context(running(folder, "cluster-enabled yes", f"cluster-port {port}"))
-            for folder, port in zip(folders, talk, strict=True)
-        ]
-        for node, (first, last) in zip(nodes, [(0, 5460), (5461, 10922), (10923, 16383)], strict=True):
-            node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
-            for other, port in zip(nodes, talk, strict=True):
-                node.command("CLUSTER", "MEET", "127.0.0.1", str(other.port), str(port))
-        end = time.monotonic() + 30
-        while not all("cluster_state:ok" in node.command("CLUSTER", "INFO") for node in nodes):
-            assert time.monotonic() < end
-            await asyncio.sleep(0.05)
+    with cluster(tmp_path) as nodes:
         counters = RedisCounters(StoreSettings(f"redis+cluster://127.0.0.1:{nodes[0].port}", timeout=5))
         try:
             asked_for = [Wanted(bytes([n]) * 16, Rate(2)) for n in range(30)] * 3
