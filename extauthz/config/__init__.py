@@ -11,6 +11,8 @@ from extauthz.config.listeners import AdminListener, CheckListener, Listener, Tl
 from extauthz.config.loading import DEFAULT_FILE, load_config
 from extauthz.config.mesh import Mesh, Xfcc
 from extauthz.config.providers import ApiKeys, Fetch, FromPlaces, Jwt, Provider, ProviderRoles
+from extauthz.config.token_checks import granted
+from extauthz.config.tokens import TokenClient, Tokens
 
 __all__ = [
     "DEFAULT_FILE",
@@ -29,6 +31,9 @@ __all__ = [
     "Provider",
     "ProviderRoles",
     "Tls",
+    "TokenClient",
+    "Tokens",
     "Xfcc",
+    "granted",
     "load_config",
 ]

@@ -14,6 +14,7 @@ from extauthz.config.faults import Fault
 from extauthz.config.limits import limit_faults
 from extauthz.config.listeners import CheckListener, Listen, Listener
 from extauthz.config.provider_checks import provider_faults, provider_set_faults
+from extauthz.config.token_checks import token_faults
 
 __all__ = ["Readable", "all_faults", "part"]
 
@@ -63,6 +64,9 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
     yield from _circles(config.roles.includes)
     if readable.sound("store") and readable.sound("limits"):
         yield from limit_faults(config, workers=config.worker_count if readable.sound("workers") else 1)
+    if readable.sound("tokens") and readable.sound("store"):
+        workers = config.worker_count if readable.sound("workers") else 1
+        yield from token_faults(config, providers_sound=len(providers) == readable.providers, workers=workers)
     if readable.sound("workers") and config.worker_count > 1:
         yield from _worker_faults(readable)
 

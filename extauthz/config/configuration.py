@@ -28,6 +28,7 @@ from extauthz.config.sections import (
     Telemetry,
     TokenCache,
 )
+from extauthz.config.tokens import Tokens
 from extauthz.documents import FieldError
 
 __all__ = ["Config"]
@@ -80,6 +81,8 @@ class Config(Section):
     """How rates are counted."""
     responses: Responses = Responses()
     """What callers are told."""
+    tokens: Tokens | None = None
+    """The token service. Absent: there is none."""
     telemetry: Telemetry = Telemetry()
     """Traces, decision records, logs."""
     accept_risks: AnyList[Literal["any-audience"]] = ()

@@ -1,6 +1,7 @@
 """Who is asking: credentials found in a request, verified, and turned into an ``Identity`` with roles."""
 
 from extauthz.identity.api_keys import API_KEY_PLACES, ApiKeyProvider
+from extauthz.identity.assertions import ClientAssertions
 from extauthz.identity.authenticator import Authenticator, Provider
 from extauthz.identity.basic import BasicProvider, Directory, Entry
 from extauthz.identity.claimed import told_identity
@@ -47,6 +48,7 @@ __all__ = [
     "CacheCounts",
     "CacheLimits",
     "ClaimPath",
+    "ClientAssertions",
     "ClientKey",
     "ClientSecret",
     "CookiePlace",

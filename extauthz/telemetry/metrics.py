@@ -22,6 +22,7 @@ from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.audit_series import AuditCounts, AuditSeries
 from extauthz.telemetry.loaded import LoadedCounter
+from extauthz.telemetry.token_series import TokenSeries
 
 __all__ = ["CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
 
@@ -239,6 +240,10 @@ class Metrics:
     def watch_store(self, counts: Callable[[], StoreCounts]) -> None:
         """Show the store that counts for all replicas, asked for whenever Prometheus asks us. To be called once."""
         self._registry.register(_Store(counts))
+
+    def token_series(self) -> TokenSeries:
+        """The series of the token service. To be called once."""
+        return TokenSeries(self._registry)
 
     def watch_audit(self, counts: Callable[[], AuditCounts]) -> None:
         """Show how the audit log is doing, asked for whenever Prometheus asks us. To be called once."""

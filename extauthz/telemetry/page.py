@@ -88,6 +88,7 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     metrics.watch_store(_Sample)
     metrics.watch_spans(lambda: (0, 0))
     metrics.watch_policies(["p"], [("p", "r")])
+    metrics.token_series()
     metrics.certificate("listen.check", 1)
     merged, _ = MergedMetrics().merged([metrics.render()])
     for family in families_of(merged):

@@ -3,7 +3,7 @@
 All of them may be slow or down; each says so with an error of ``extauthz.errors``, within a time of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,20 @@ from extauthz.model import Deny, Identity, VerifiedClaims
 from extauthz.tokens.clients import Client
 from extauthz.tokens.records import Family, Revocation, RevocationPage, Rotation
 
-__all__ = ["AuditEvent", "AuditLog", "KeyBackend", "KeyVersion", "SubjectVerifier", "TokenReader", "TokenStore"]
+__all__ = [
+    "AssertionReader",
+    "AuditEvent",
+    "AuditLog",
+    "KeyBackend",
+    "KeyVersion",
+    "Meter",
+    "Signed",
+    "Signer",
+    "SubjectVerifier",
+    "TokenMetrics",
+    "TokenReader",
+    "TokenStore",
+]
 
 
 class TokenStore(Protocol):
@@ -141,6 +154,87 @@ class KeyBackend(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and files."""
+        ...
+
+
+class Signed(Protocol):
+    """A signed token and by what it was signed."""
+
+    @property
+    def token(self) -> str:
+        """The compact JWS."""
+        ...
+
+    @property
+    def kid(self) -> str:
+        """The key that signed it."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs with the key whose turn it is, and tells what others verify with. ``extauthz.tokens.signing`` has it."""
+
+    async def sign(self, claims: Mapping[str, Any], *, typ: str = "at+jwt") -> Signed:
+        """Sign claims. Raises ``SigningError`` if no key can be used now."""
+        ...
+
+    def jwks(self) -> bytes:
+        """The JWK Set (RFC 7517): the public keys in use, those still needed, and those to come."""
+        ...
+
+    @property
+    def etag(self) -> str:
+        """Changes whenever ``jwks`` does; quoted, as HTTP has it."""
+        ...
+
+    @property
+    def max_age(self) -> float:
+        """For how many seconds a copy of ``jwks`` may be used: less than what a new key waits for its first use."""
+        ...
+
+    @property
+    def max_token_lifetime(self) -> float:
+        """The longest that a token may live, in seconds: for so long its key is published."""
+        ...
+
+    def algorithms(self) -> Collection[str]:
+        """What tokens that are good now are signed with."""
+        ...
+
+
+class AssertionReader(Protocol):
+    """Reads the assertions by which clients prove who they are (RFC 7523), as far as signature and form go."""
+
+    def subject(self, assertion: str) -> str:
+        """Whose assertion it says to be; nobody has verified that. Empty if it is not well-formed."""
+        ...
+
+    def verified(self, assertion: str, keys: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Its claims, if one of a client's public keys (a JWK Set) has signed it; times and names are not looked at."""
+        ...
+
+
+class Meter(Protocol):
+    """Counts in windows of a minute. Answers at once."""
+
+    def take(self, kind: str, name: str, per_minute: int) -> int:
+        """Count one of a kind under a name: 0, or if that were more than the rate, the seconds until it would not be."""
+        ...
+
+
+class TokenMetrics(Protocol):
+    """Counts what was done. The words are from fixed tables."""
+
+    def asked(self, grant: str, outcome: str) -> None:
+        """Somebody asked for a token: ``issued``, or the code of the error."""
+        ...
+
+    def told(self, endpoint: str, outcome: str) -> None:
+        """``revoke`` or ``introspect`` was answered: ``done``, ``active``, ``inactive``, or the code of the error."""
+        ...
+
+    def reused(self) -> None:
+        """A refresh token was used twice, and its family ended."""
         ...
 
 

@@ -1,0 +1,96 @@
+"""Revocation (RFC 7009): a client ends what it was given. What is answered with 200 is durable (O31).
+
+A refresh token ends with its family, and with it all access tokens that followed from the same grant; any token of the
+family does, also one that was followed already. An access token ends alone, unless its client may renew access tokens:
+then others may have followed from it, in whoever's hands, and all of the grant ends.
+
+A token says by its form what it is, so a wrong ``token_type_hint`` misleads nobody. One that is unknown or has ended
+already is answered with 200, since what was asked for is so; one of another client is refused.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from extauthz.model import Deny
+from extauthz.tokens.door import Door, Entered
+from extauthz.tokens.endings import end_of_session, end_of_token
+from extauthz.tokens.errors import OAuthError, json_answer, unavailable
+from extauthz.tokens.families import Families
+from extauthz.tokens.http import HttpAnswer, HttpQuestion
+from extauthz.tokens.journal import Journal
+from extauthz.tokens.ports import AuditEvent, TokenReader, TokenStore
+from extauthz.tokens.refresh_token import PREFIX
+
+__all__ = ["RevocationEndpoint"]
+
+_DOWN = 503
+
+
+class RevocationEndpoint:
+    """Answers the endpoint."""
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        families: Families,
+        reader: TokenReader,
+        store: TokenStore,
+        journal: Journal,
+        now: Callable[[], float],
+    ) -> None:
+        """``now`` is in seconds since the epoch."""
+        self._door = door
+        self._families = families
+        self._reader = reader
+        self._store = store
+        self._journal = journal
+        self._now = now
+
+    async def answer(self, question: HttpQuestion) -> HttpAnswer:
+        """One request. Raises ``StoreError`` and ``AuditError``; then the client must ask again."""
+        entered = await self._door.enter(question)
+        event = AuditEvent("revoke", "done", address=question.address)
+        if isinstance(entered, OAuthError):
+            return self._journal.refused(event, entered)
+        token = entered.form.one("token")
+        event = replace(event, client_id=entered.client.id, token=token)
+        if not token:
+            return self._journal.refused(event, OAuthError("invalid_request", "token is missing"))
+        if token.startswith(PREFIX):
+            done = await self._end_family(token, entered, event)
+        else:
+            done = await self._end_token(token, entered, event)
+        if isinstance(done, OAuthError):
+            return self._journal.refused(event, done)
+        self._journal.done(done)
+        return json_answer({})
+
+    async def _end_family(self, token: str, entered: Entered, event: AuditEvent) -> AuditEvent | OAuthError:
+        family = await self._families.known(token)
+        if family is None:
+            return replace(event, detail="unknown")
+        if family.client_id != entered.client.id:
+            return _not_yours()
+        await self._families.end(family.id)
+        return replace(event, subject=family.subject, family=family.id)
+
+    async def _end_token(self, token: str, entered: Entered, event: AuditEvent) -> AuditEvent | OAuthError:
+        claims = self._reader.read(token)
+        if isinstance(claims, Deny):
+            if claims.reason.http == _DOWN:
+                return unavailable(claims.detail)
+            return replace(event, detail=f"nothing to end: {claims.reason.word}")
+        if claims.get("client_id") != entered.client.id:
+            return _not_yours()
+        ends = [end_of_token(claims)]
+        session = claims.get("sid", "")
+        if session and entered.client.renew:
+            await self._store.end_family(session)
+            ends.append(end_of_session(session, self._now()))
+        await self._store.revoke(ends)
+        return replace(event, subject=claims["sub"], jti=claims["jti"], family=session)
+
+
+def _not_yours() -> OAuthError:
+    return OAuthError("invalid_grant", "the token was issued to another client", status=400)
