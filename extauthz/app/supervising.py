@@ -32,6 +32,7 @@ def supervise(config: Config, file: str | None) -> int:
         workers=config.worker_count,
         command=worker_command(file),
         admin=listener(config.listen.admin),
+        http=None,
         figures=MergedMetrics(),
         activities=merged_activity,
         toggle_debug=lambda: toggle_debug(config.telemetry.logs.level),

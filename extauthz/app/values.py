@@ -182,6 +182,7 @@ def _tls(tls: written.Tls) -> TlsFiles:
         cert_file=tls.cert_file,
         key_file=tls.key_file,
         client_ca_file=tls.client_ca_file,
+        client_optional=tls.client_certificates == "optional",
         client_principals=tuple(tls.client_principals or ()),
     )
 

@@ -7,6 +7,7 @@ or another section as a whole.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from extauthz.config.addresses import place
 from extauthz.config.configuration import Config
@@ -48,13 +49,13 @@ class Readable:
 def all_faults(readable: Readable) -> Iterator[Fault]:
     """Everything that does not fit together, in no order."""
     config = readable.config
-    listeners = {"check": config.listen.check, "admin": config.listen.admin}
-    sound = [name for name in listeners if readable.sound("listen", name)]
-    for name in sound:
-        yield from _listener_faults(name, listeners[name])
-    if len(sound) == len(listeners):
-        yield from _collisions(config.listen)
-    if "check" in sound:
+    listeners = {
+        name: listener for name, listener in _listeners(config.listen).items() if readable.sound("listen", name)
+    }
+    for name, listener in listeners.items():
+        yield from _listener_faults(name, listener)
+    yield from _collisions(listeners)
+    if "check" in listeners:
         yield from _transport_faults(config.listen.check)
     any_audience = "any-audience" in config.accept_risks or not readable.sound("acceptRisks")
     providers = list(zip(readable.indexes, config.providers, strict=True))
@@ -69,6 +70,14 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
         yield from token_faults(config, providers_sound=len(providers) == readable.providers, workers=workers)
     if readable.sound("workers") and config.worker_count > 1:
         yield from _worker_faults(readable)
+
+
+def _listeners(listen: Listen) -> dict[str, Listener]:
+    """The listeners by their keys. That of the token service is not opened unless something is used on it, so its default
+    takes no address from anybody.
+    """
+    http = {"http": listen.http} if "http" in listen.model_fields_set else {}
+    return {"check": listen.check, **http, "admin": listen.admin}
 
 
 def _listener_faults(name: str, listener: Listener) -> Iterator[Fault]:
@@ -94,6 +103,16 @@ def _listener_faults(name: str, listener: Listener) -> Iterator[Fault]:
             "without clientCaFile no client shows a certificate",
             f"set {setting}.tls.clientCaFile to the authority that signs your proxies' certificates",
         )
+    if listener.tls and listener.tls.client_certificates == "optional":
+        where_optional = (*path, "tls", "clientCertificates")
+        if name != "http":
+            yield Fault(where_optional, "only listen.http knows who comes without a certificate", "remove it")
+        elif not listener.tls.client_ca_file:
+            yield Fault(
+                where_optional,
+                "without clientCaFile no client shows a certificate",
+                f"set {setting}.tls.clientCaFile, or remove it",
+            )
 
 
 def _worker_faults(readable: Readable) -> Iterator[Fault]:
@@ -113,13 +132,16 @@ def _worker_faults(readable: Readable) -> Iterator[Fault]:
         yield Fault(
             ("listen", "check", "address"), f"{count} workers need as many ports from {first.port} on", "begin lower"
         )
-    elif readable.sound("listen", "admin"):
-        admin = place(config.listen.admin.address)
+        return
+    for name, listener in _listeners(config.listen).items():
+        other = place(listener.address)
+        if name == "check" or not readable.sound("listen", name):
+            continue
         for number in range(1, count):
-            if first.ip is not None and first.port and replace(first, port=first.port + number).collides(admin):
+            if first.ip is not None and first.port and replace(first, port=first.port + number).collides(other):
                 yield Fault(
-                    ("listen", "admin", "address"),
-                    f"{admin} is that of worker {number}: workers listen on {count} ports from {first.port} on",
+                    ("listen", name, "address"),
+                    f"{other} is that of worker {number}: workers listen on {count} ports from {first.port} on",
                     "choose another port",
                 )
 
@@ -140,13 +162,14 @@ def _transport_faults(listener: CheckListener) -> Iterator[Fault]:
             )
 
 
-def _collisions(listen: Listen) -> Iterator[Fault]:
+def _collisions(listeners: Mapping[str, Listener]) -> Iterator[Fault]:
     """Listeners that want the same address."""
-    check, admin = place(listen.check.address), place(listen.admin.address)
-    if check.collides(admin):
-        yield Fault(
-            ("listen", "admin", "address"), f"{admin} is taken by listen.check ({check})", "choose another port"
-        )
+    places = {name: place(listener.address) for name, listener in listeners.items()}
+    for (first, one), (name, other) in combinations(places.items(), 2):
+        if one.collides(other):
+            yield Fault(
+                ("listen", name, "address"), f"{other} is taken by listen.{first} ({one})", "choose another port"
+            )
 
 
 def _circles(includes: Mapping[str, Sequence[str]]) -> Iterator[Fault]:

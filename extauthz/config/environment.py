@@ -43,28 +43,19 @@ def variables(model: type[BaseModel]) -> dict[str, tuple[tuple[str, ...], bool]]
     return {PREFIX + "__".join(path).upper(): (path, parsed) for path, parsed in _settings(model, ())}
 
 
-def read_overrides(
-    environ: Mapping[str, str], model: type[BaseModel], *, later: Mapping[tuple[str, ...], str]
-) -> tuple[list[Override], list[Problem]]:
-    """All overrides in an environment, outer settings first, and what is wrong with their names and texts.
-
-    ``later`` has settings that this version doesn't know, each with what to tell the person.
-    """
+def read_overrides(environ: Mapping[str, str], model: type[BaseModel]) -> tuple[list[Override], list[Problem]]:
+    """All overrides in an environment, outer settings first, and what is wrong with their names and texts."""
     known = variables(model)
-    not_yet = {PREFIX + "__".join(path).upper(): message for path, message in later.items()}
     overrides: list[Override] = []
     problems: list[Problem] = []
     for name in sorted(environ):
         if not name.startswith(PREFIX) or not environ[name].strip():
             continue
         found = known.get(name)
-        future = next((word for word in not_yet if name == word or name.startswith(word + "__")), None)
         if found is not None:
             document, wrong = _document(name, environ[name], parsed=found[1])
             problems += wrong
             overrides += [Override(name, found[0], document)] if document else []
-        elif future is not None:
-            problems.append(Problem(Position(name), not_yet[future], "unset it"))
         elif "__" in name:
             problems.append(Problem(Position(name), "no setting has this variable", _hint(name, known)))
     overrides.sort(key=lambda override: len(override.path))

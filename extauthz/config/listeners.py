@@ -15,7 +15,7 @@ from extauthz.config.durations import Duration
 from extauthz.config.fields import FilePath, Section, SomeList, Text
 from extauthz.documents import FieldError
 
-__all__ = ["AdminListener", "CheckListener", "Listen", "Listener", "Tls"]
+__all__ = ["AdminListener", "CheckListener", "HttpListener", "Listen", "Listener", "Tls"]
 
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 
@@ -41,6 +41,9 @@ class Tls(Section):
     """The authorities whose clients may connect: with it every client needs a certificate (mTLS)."""
     client_principals: SomeList[Text] | None = None
     """The URI or DNS names (SAN) that a client's certificate may have; absent: any that `clientCaFile` vouches for."""
+    client_certificates: Literal["required", "optional"] = "required"
+    """optional, for `listen.http` alone: clients may come without a certificate and prove in another way who they are; a
+    certificate that is shown must be one that would be accepted."""
 
 
 class Listener(Section):
@@ -76,6 +79,13 @@ class CheckListener(Listener):
     """true: gRPC server reflection, for grpcurl and the like. Off because it tells strangers what is there."""
 
 
+class HttpListener(Listener):
+    """The HTTP server of the token service. Started only where something on it is used."""
+
+    address: Address = "127.0.0.1:8080"
+    """`host:port`, `[IPv6]:port` or `unix:/path`; port 0 takes a free one. With several workers all of them answer here."""
+
+
 class AdminListener(Listener):
     """The HTTP server for probes and metrics: /livez, /readyz, /metrics."""
 
@@ -88,5 +98,7 @@ class Listen(Section):
 
     check: CheckListener = CheckListener()
     """gRPC: envoy.service.auth.v3.Authorization and grpc.health.v1."""
+    http: HttpListener = HttpListener()
+    """HTTP: the token service."""
     admin: AdminListener = AdminListener()
     """HTTP: probes and metrics, never tokens or secrets."""

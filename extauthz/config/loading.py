@@ -1,7 +1,6 @@
 """From a file and an environment to a ``Config``, or to everything that is wrong with them at once.
 
-The steps: the file's YAML, the variables laid over it, the words of later versions, the models, the checks of values
-against each other. A step goes on with what the one before it could read, so that one run tells all there is to mend.
+The steps: the file's YAML, the variables laid over it, the models, the checks of values against each other. A step goes on with what the one before it could read, so that one run tells all there is to mend.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from extauthz.config.checks import Readable, all_faults, part
 from extauthz.config.configuration import Config
 from extauthz.config.environment import read_overrides
 from extauthz.config.faults import told
-from extauthz.config.later import LATER, later_words, without_later_defaults
 from extauthz.config.layers import LayeredDocument
 from extauthz.documents import Document, read_documents, validation_problems
 from extauthz.errors import ConfigError, Position, Problem
@@ -35,7 +33,7 @@ def load_config(path: str | None, environ: Mapping[str, str]) -> Config:
     """
     file = DEFAULT_FILE if path is None else path
     written, problems = _read(file, required=path is not None)
-    overrides, wrong = read_overrides(environ, Config, later=LATER)
+    overrides, wrong = read_overrides(environ, Config)
     problems += wrong
     if not isinstance(written.value, dict):
         raise ConfigError(problems)
@@ -79,11 +77,6 @@ def _validated(document: LayeredDocument, *, folder: Path) -> tuple[Config, list
     """The configuration, as far as it could be read, and what is wrong with it."""
     problems: list[Problem] = []
     unsound: set[tuple[str | int, ...]] = set()
-    for path, message in list(later_words(document.value)):
-        problems.append(Problem(document.where(path, key=True), message, "remove it"))
-        unsound.add(part(path))
-        _remove(document.value, path)
-    document.value = without_later_defaults(document.value)
     # Written or not, so that the default is read as if it had been written in the file, and is relative to it.
     document.value.setdefault("policies", {})
     context = {"folder": folder}
@@ -110,9 +103,3 @@ def _without(tree: dict[str, Any], unsound: set[tuple[str | int, ...]]) -> dict[
         providers = enumerate(rest["providers"])
         rest["providers"] = [provider for index, provider in providers if ("providers", index) not in unsound]
     return rest
-
-
-def _remove(tree: Any, path: tuple[str | int, ...]) -> None:
-    for step in path[:-1]:
-        tree = tree[step]
-    del tree[path[-1]]

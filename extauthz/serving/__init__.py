@@ -1,4 +1,4 @@
-"""Serving: listeners, the grpcio transport, health, the admin listener, reload of files, and an orderly stop.
+"""Serving: listeners, the gRPC transports, health, the http and the admin listener, reload of files, an orderly stop.
 
 The room knows how bytes come in and go out, when to answer and when to leave. What an answer means is none of its
 business: that comes in as a ``Handler``.
@@ -23,7 +23,7 @@ from extauthz.serving.listener import (
 from extauthz.serving.policy_files import read_policy_texts
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
-from extauthz.serving.server import Server, ServerParts, serve
+from extauthz.serving.server import HttpParts, Server, ServerParts, serve
 from extauthz.serving.supervisor import SupervisorParts, run_workers, worker_command
 from extauthz.serving.transport import CHECK_METHOD, CHECK_SERVICE, Call, Handler
 from extauthz.serving.transports import check_server
@@ -38,6 +38,7 @@ __all__ = [
     "CheckHandler",
     "GrpcOptions",
     "Handler",
+    "HttpParts",
     "Listener",
     "Observer",
     "PolicyReloader",

@@ -3,36 +3,27 @@
 ``/livez`` answers as long as the event loop turns, and says nothing about readiness: a process that waits for keys
 must not be restarted. ``/readyz`` is 200 or 503, and with ``?verbose`` one line for each part. ``/metrics`` gives what
 the telemetry room wrote, and ``/activity``, where only those beside the server can ask, what ``extauthz top`` shows. It stays open until the very end of a stop, so that the drain can be watched.
-
-uvicorn is embedded: the signals belong to ``server``, sockets are opened before it starts, and it neither logs nor
-names itself.
 """
 
-import asyncio
 import re
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from extauthz.errors import ServingError
-from extauthz.serving.certificates import Certificates, live_context
-from extauthz.serving.listener import Address, Listener, UnixAddress
+from extauthz.serving.certificates import Certificates
+from extauthz.serving.embedded import ConnectionLimits, EmbeddedServer
+from extauthz.serving.listener import Listener
 from extauthz.serving.readiness import Readiness
-from extauthz.serving.sockets import open_socket, remove_unix_path
 
-__all__ = ["Activity", "AdminServer", "Metrics", "admin_app", "is_misled", "json_answer"]
+__all__ = ["ADMIN", "Activity", "AdminServer", "Metrics", "admin_app", "is_misled", "json_answer"]
 __all__ += ["plain_answer"]
 
-_IDLE_SECONDS = 10
-_CLOSE_SECONDS = 1
+ADMIN = "listen.admin"
+"""The setting."""
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::[0-9]+)?")
 _OWN_NAMES = ("localhost", "admin", "worker")
@@ -112,85 +103,9 @@ def json_answer(body: bytes) -> Response:
     return Response(body, headers=headers)
 
 
-class AdminServer:
-    """An ASGI application on one listener, in the event loop that is running."""
+class AdminServer(EmbeddedServer):
+    """An ASGI application on the admin listener, in the event loop that is running."""
 
     def __init__(self, listener: Listener, app: Starlette, certificates: Certificates | None = None) -> None:
         """Put the server together; nothing is opened yet. ``certificates`` are given if the listener has ``tls``."""
-        self._listener = listener
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_CLOSE_SECONDS,
-            ssl_context_factory=None if certificates is None else lambda *_: live_context(certificates),
-        )
-        self._server = _Embedded(config)
-        self._socket: socket.socket | None = None
-        self._inode = 0
-        self._task: asyncio.Task[None] | None = None
-
-    def bind(self, name: str) -> Address:
-        """Open the listener; gives the address that it got. ``name`` is the setting's path. Raises ServingError."""
-        self._socket, address = open_socket(name, self._listener)
-        if isinstance(address, UnixAddress):
-            self._inode = Path(address.path).stat().st_ino
-        return address
-
-    async def start(self) -> None:
-        """Begin to answer. Raises ServingError if that fails."""
-        self._task = asyncio.create_task(self._run(), name="admin listener")
-        opened = asyncio.create_task(self._server.opened.wait())
-        await asyncio.wait({self._task, opened}, return_when=asyncio.FIRST_COMPLETED)
-        opened.cancel()
-        if self._task.done():
-            await self._task
-
-    async def _run(self) -> None:
-        sockets = [] if self._socket is None else [self._socket]
-        try:
-            await self._server.serve(sockets=sockets)
-        except SystemExit:
-            raise ServingError("the admin listener could not be started") from None
-
-    async def wait_closed(self) -> None:
-        """Wait until the server has ended; raises what ended it."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def stop(self) -> None:
-        """Close the listener, then the connections, which have a second for what they are sending."""
-        self._server.closing.set()
-        if self._task is not None:
-            await asyncio.wait({self._task})
-        if self._socket is not None:
-            self._socket.close()
-            remove_unix_path(self._listener.address, self._inode)
-            self._socket = None
-
-
-class _Embedded(uvicorn.Server):
-    """uvicorn without its signal handlers and its clock."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.closing = asyncio.Event()
-        self.opened = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the supervisor."""
-        yield
-
-    async def main_loop(self) -> None:
-        """Wait for the end. uvicorn would wake ten times a second to write the date header, which is off."""
-        self.opened.set()
-        await self.closing.wait()
+        super().__init__(ADMIN, listener, app, certificates, ConnectionLimits())

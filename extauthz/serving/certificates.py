@@ -106,7 +106,10 @@ class Certificates:
         context.load_cert_chain(files.cert_file, files.key_file, password=_no_password)
         if files.client_ca_file is not None:
             context.load_verify_locations(files.client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_mode = ssl.CERT_OPTIONAL if files.client_optional else ssl.CERT_REQUIRED
+            # A resumed session would be believed without another look at the certificate that began it.
+            context.num_tickets = 0
+            context.options |= ssl.OP_NO_TICKET
         if files.client_principals:
             context.sslobject_class = _checked_object(files.client_principals)
         return context
@@ -128,13 +131,18 @@ def may_connect(allowed: Iterable[str], uris: Iterable[str], names: Iterable[str
 
 
 def _checked_object(allowed: tuple[str, ...]) -> type[ssl.SSLObject]:
-    """A TLS connection that ends its own handshake if the client's certificate carries none of the allowed names."""
+    """A TLS connection that ends its own handshake if the client's certificate carries none of the allowed names. Whether
+    there has to be a certificate was decided before.
+    """
 
     class CheckedObject(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
+            certificate = self.getpeercert()
+            if not certificate:
+                return
             # typeshed can't say that each entry is a pair.
-            shown: Any = (self.getpeercert() or {}).get("subjectAltName", ())
+            shown: Any = certificate.get("subjectAltName", ())
             uris = (value for kind, value in shown if kind == "URI")
             names = (value for kind, value in shown if kind == "DNS")
             if not may_connect(allowed, uris, names):

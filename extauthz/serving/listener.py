@@ -59,6 +59,8 @@ class TlsFiles:
     """The authorities whose client certificates are accepted; given, every client must show one."""
     client_principals: tuple[str, ...] = ()
     """The URI or DNS names, of which a client's certificate must carry one; empty: any certificate that verifies."""
+    client_optional: bool = False
+    """A client may do without; one that it shows must be accepted all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def is_private(listener: Listener) -> bool:
     """Whether only those can ask a listener who are on this machine, or show a certificate."""
     address, tls = listener.address, listener.tls
     beside = isinstance(address, UnixAddress) or address.host.is_loopback
-    return beside or (tls is not None and tls.client_ca_file is not None)
+    return beside or (tls is not None and tls.client_ca_file is not None and not tls.client_optional)
 
 
 def parse_address(text: str) -> Address:

@@ -20,12 +20,13 @@ from typing import Any
 import structlog
 
 from extauthz.errors import ServingError
-from extauthz.serving.admin import Activity, AdminServer, Metrics, admin_app
+from extauthz.serving.admin import ADMIN, Activity, AdminServer, Metrics, admin_app
 from extauthz.serving.background import keep_running
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.faults import describe
 from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.health import Health
+from extauthz.serving.http_listener import HTTP, HttpAnswerer, HttpServer
 from extauthz.serving.listener import Address, Listener, check_listener
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
@@ -35,14 +36,23 @@ from extauthz.serving.transports import CheckServer, Transport, check_server, ch
 from extauthz.serving.watching import watch
 from extauthz.serving.worker import until_gone
 
-__all__ = ["Server", "ServerParts", "serve"]
+__all__ = ["HttpParts", "Server", "ServerParts", "serve"]
 
 _log = structlog.get_logger()
 
 _CHECK = "listen.check"
-_ADMIN = "listen.admin"
 _STREAMS = (0, 1, 2)
 """The descriptors of standard input, output and error."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpParts:
+    """What the http listener is made of."""
+
+    listener: Listener
+    answer: HttpAnswerer
+    descriptor: int | None = None
+    """Of the listening socket that the supervisor has opened for all workers; None: this process opens its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,8 @@ class ServerParts:
     policies: PolicyReloader[Any]
     readiness: Readiness
     metrics: Metrics
+    http: HttpParts | None = None
+    """None: nothing on the http listener is used, and it is not opened."""
     activity: Activity | None = None
     """What ``extauthz top`` shows; None where anybody could ask for it."""
     toggle_debug: Callable[[], None] = lambda: None
@@ -85,6 +97,7 @@ class Server:
         self._parts = parts
         self._health = Health()
         self._check: CheckServer | None = None
+        self._http: HttpServer | None = None
         self._admin: AdminServer | None = None
         self._certificates: dict[str, Certificates] = {}
         self._background: asyncio.Task[None] | None = None
@@ -94,6 +107,8 @@ class Server:
         self._stopping: asyncio.Task[None] | None = None
         self.check_address: Address | None = None
         """Where Checks are answered, once started."""
+        self.http_address: Address | None = None
+        """Where the http listener is, once started; None if there is none."""
         self.admin_address: Address | None = None
         """Where the admin listener is, once started."""
 
@@ -103,7 +118,9 @@ class Server:
         Raises PolicyError if the policies can't be used, ServingError if a listener can't be opened or must not be.
         """
         parts = self._parts
-        listeners = {_CHECK: parts.check, _ADMIN: parts.admin}
+        listeners = {_CHECK: parts.check, ADMIN: parts.admin}
+        if parts.http is not None:
+            listeners[HTTP] = parts.http.listener
         problems = [problem for name, one in listeners.items() if (problem := check_listener(name, one))]
         if problems:
             raise ServingError("\n".join(problems))
@@ -123,20 +140,32 @@ class Server:
             certificates=self._certificates.get(_CHECK),
         )
         app = admin_app(parts.readiness, parts.metrics, parts.activity)
-        self._admin = AdminServer(parts.admin, app, self._certificates.get(_ADMIN))
+        self._admin = AdminServer(parts.admin, app, self._certificates.get(ADMIN))
+        if parts.http is not None:
+            self._http = HttpServer(parts.http.listener, parts.http.answer, self._certificates.get(HTTP))
         try:
-            self.admin_address = self._admin.bind(_ADMIN)
+            self.admin_address = self._admin.bind()
             self.check_address = self._check.bind(_CHECK)
+            if parts.http is not None and self._http is not None:
+                shared = parts.http.descriptor
+                self.http_address = self._http.bind() if shared is None else self._http.adopt(shared)
+                await self._http.start()
             await self._admin.start()
             await self._check.start()
         except BaseException:
             await self._check.stop(0)
+            if self._http is not None:
+                await self._http.stop(0)
             await self._admin.stop()
             raise
         self._background = asyncio.create_task(keep_running(self._tasks()), name="background")
         self._timer = asyncio.get_running_loop().call_later(parts.first_fetch, parts.readiness.stop_waiting)
-        _log.info("listening", check=str(self.check_address), transport=transport, admin=str(self.admin_address))
-        parts.readiness.listening(f"check {self.check_address} ({transport}), admin {self.admin_address}")
+        http = {} if self.http_address is None else {"http": str(self.http_address)}
+        _log.info(
+            "listening", check=str(self.check_address), transport=transport, **http, admin=str(self.admin_address)
+        )
+        told = "".join(f"http {address}, " for address in http.values())
+        parts.readiness.listening(f"check {self.check_address} ({transport}), {told}admin {self.admin_address}")
 
     def _tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         tasks = {**self._parts.tasks, "policies": self._parts.policies.run}
@@ -184,8 +213,10 @@ class Server:
             return
         ends = {
             asyncio.create_task(self._check.wait_closed(), name=_CHECK),
-            asyncio.create_task(self._admin.wait_closed(), name=_ADMIN),
+            asyncio.create_task(self._admin.wait_closed(), name=ADMIN),
         }
+        if self._http is not None:
+            ends.add(asyncio.create_task(self._http.wait_closed(), name=HTTP))
         done, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in others:
             task.cancel()
@@ -212,15 +243,12 @@ class Server:
         _log.info("draining; a second signal stops at once", delay=parts.drain_delay, grace=parts.grace)
         if self._timer is not None:
             self._timer.cancel()
+        if self._http is not None:
+            self._http.leave()
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait({hurry}, timeout=parts.drain_delay)
         self._health.close()
-        if self._check is not None:
-            finishing = asyncio.create_task(self._check.stop(parts.grace))
-            await asyncio.wait({finishing, hurry}, return_when=asyncio.FIRST_COMPLETED)
-            if not finishing.done():
-                await self._check.stop(0)
-            await finishing
+        await asyncio.gather(*(self._finish(one, hurry) for one in (self._check, self._http) if one is not None))
         hurry.cancel()
         if self._watching is not None:
             self._watching.cancel()
@@ -230,6 +258,14 @@ class Server:
         if self._admin is not None:
             await self._admin.stop()
         _log.info("stopped")
+
+    async def _finish(self, listener: CheckServer | HttpServer, hurry: asyncio.Task[Any]) -> None:
+        """Close a listener, within the grace, or at once in a hurry."""
+        finishing = asyncio.create_task(listener.stop(self._parts.grace))
+        await asyncio.wait({finishing, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if not finishing.done():
+            await listener.stop(0)
+        await finishing
 
 
 async def serve(server: Server) -> None:

@@ -12,12 +12,21 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from extauthz.errors import ServingError
-from extauthz.serving.listener import Address, Listener, UnixAddress
+from extauthz.serving.listener import Address, Listener, TcpAddress, UnixAddress
 
-__all__ = ["bind_problem", "clear_unix_path", "open_socket", "remove_unix_path", "socket_permissions"]
+__all__ = [
+    "SharedSocket",
+    "address_of",
+    "bind_problem",
+    "clear_unix_path",
+    "open_socket",
+    "remove_unix_path",
+    "socket_permissions",
+]
 
 _CONNECT_SECONDS = 0.5
 
@@ -102,6 +111,33 @@ def open_socket(name: str, listener: Listener) -> tuple[socket.socket, Address]:
     except OSError as error:
         raise ServingError(bind_problem(name, address, error)) from None
     return opened, type(address)(address.host, opened.getsockname()[1])
+
+
+def address_of(opened: socket.socket) -> Address:
+    """Where a socket is bound to. Raises ValueError if that is nowhere that a listener could be."""
+    name = opened.getsockname()
+    if opened.family == socket.AF_UNIX:
+        return UnixAddress(name)
+    return TcpAddress(ip_address(name[0]), name[1])
+
+
+class SharedSocket:
+    """A listening socket that this process opens for others and takes nothing from."""
+
+    def __init__(self, name: str, listener: Listener) -> None:
+        """Open and bind it; ``name`` is the setting's path. Raises ServingError."""
+        self._socket, self.address = open_socket(name, listener)
+        self._inode = Path(self.address.path).stat().st_ino if isinstance(self.address, UnixAddress) else 0
+
+    @property
+    def descriptor(self) -> int:
+        """What the others inherit."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close it; the others have theirs until they end."""
+        self._socket.close()
+        remove_unix_path(self.address, self._inode)
 
 
 def bind_problem(name: str, address: Address, error: OSError) -> str:

@@ -5,7 +5,9 @@ Python answers Checks on one core, so ``workers: N`` starts N whole servers, eac
 with N endpoints it spreads every request.
 
 The supervisor answers no Check. It starts the workers, starts one again that died, passes a stop on to all of them, starts
-them anew in turn when asked to (SIGHUP), and has the admin listener, where the workers' figures are added up. The first
+them anew in turn when asked to (SIGHUP), and has the admin listener, where the workers' figures are added up. It opens the
+socket of the http listener, from which all workers take connections: there clients are many and connections short, and
+one that a worker leaves in the queue is taken by another. The first
 worker is started alone: what keeps it from starting keeps all others from it, and is told once.
 """
 
@@ -26,10 +28,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from extauthz.errors import ExtAuthzError, ServingError
-from extauthz.serving.admin import AdminServer, is_misled, json_answer, plain_answer
+from extauthz.serving.admin import ADMIN, AdminServer, is_misled, json_answer, plain_answer
 from extauthz.serving.certificates import Certificates
+from extauthz.serving.http_listener import HTTP
 from extauthz.serving.listener import Listener, check_listener, is_private
 from extauthz.serving.signals import heard
+from extauthz.serving.sockets import SharedSocket
 from extauthz.serving.worker import WorkerPlace
 from extauthz.serving.worker_process import WorkerProcess
 
@@ -37,7 +41,6 @@ __all__ = ["Figures", "Supervisor", "SupervisorParts", "run_workers", "worker_co
 
 _log = structlog.get_logger()
 
-_ADMIN = "listen.admin"
 _LOOK_SECONDS = 0.2
 _FIGURES_SECONDS = 5.0
 """How often the figures of each worker are read: what a worker counted since is lost if it dies."""
@@ -70,6 +73,8 @@ class SupervisorParts:
     command: Callable[[WorkerPlace], Sequence[str]]
     """The command line of a worker."""
     admin: Listener
+    http: Listener | None
+    """None: nothing on the http listener is used."""
     figures: Figures
     activities: Callable[[Sequence[bytes]], bytes]
     """What all of them told at ``/activity``, as that of one."""
@@ -92,14 +97,14 @@ class Supervisor:
         self._parts = parts
         # Of mode 0700: nobody else reads what workers say.
         self._folder = tempfile.TemporaryDirectory(prefix="extauthz-")
-        reading, self._lifeline = os.pipe()
-        self._reading = reading
-        self._workers = [
-            WorkerProcess(WorkerPlace(number, reading, str(Path(self._folder.name) / f"{number}.sock")))
-            for number in range(parts.workers)
-        ]
+        self._reading, self._lifeline = os.pipe()
+        self._http: SharedSocket | None = None
+        self._workers = [WorkerProcess(self._place(number)) for number in range(parts.workers)]
         self._stopping = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
+
+    def _place(self, number: int, http: int | None = None) -> WorkerPlace:
+        return WorkerPlace(number, self._reading, str(Path(self._folder.name) / f"{number}.sock"), http)
 
     def stop(self) -> None:
         """Stop all workers in order; a second call stops them at once."""
@@ -120,14 +125,19 @@ class Supervisor:
             worker.tell(signal.SIGUSR2)
 
     async def run(self) -> int:
-        """Run until stopped; gives the exit code. Raises ServingError if the admin listener can't be opened."""
-        admin_listener = self._parts.admin
-        problem = check_listener(_ADMIN, admin_listener)
-        if problem:
-            raise ServingError(problem)
-        certificates = Certificates(_ADMIN, admin_listener.tls) if admin_listener.tls else None
+        """Run until stopped; gives the exit code. Raises ServingError if a listener of its own can't be opened."""
+        admin_listener, http_listener = self._parts.admin, self._parts.http
+        listeners = {ADMIN: admin_listener} if http_listener is None else {ADMIN: admin_listener, HTTP: http_listener}
+        problems = [problem for name, one in listeners.items() if (problem := check_listener(name, one))]
+        if problems:
+            raise ServingError("\n".join(problems))
+        certificates = Certificates(ADMIN, admin_listener.tls) if admin_listener.tls else None
         admin = AdminServer(admin_listener, self._app(), certificates)
-        address = admin.bind(_ADMIN)
+        address = admin.bind()
+        if http_listener is not None:
+            self._http = SharedSocket(HTTP, http_listener)
+            for worker in self._workers:
+                worker.place = self._place(worker.number, self._http.descriptor)
         await admin.start()
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -141,6 +151,8 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*(self._end(worker) for worker in self._workers))
             await admin.stop()
+            if self._http is not None:
+                self._http.close()
             os.close(self._lifeline)
             os.close(self._reading)
             self._folder.cleanup()

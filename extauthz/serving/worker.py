@@ -1,8 +1,9 @@
 """One of several worker processes, as it sees itself: where it listens, and whom it must not outlive.
 
 Worker ``k`` answers Checks ``k`` ports above the address of ``listen.check``, or on the unix socket with ``-k`` before its
-suffix; worker 0 has the address as it is written. Its admin listener is a unix socket that only the supervisor reads. The
-supervisor holds the other end of a pipe: when that ends, nobody looks after this process any more, and it stops.
+suffix; worker 0 has the address as it is written. What arrives on the http listener it takes from one socket, which the supervisor
+has opened for all of them. Its admin listener is a unix socket that only the supervisor reads. The supervisor holds the
+other end of a pipe: when that ends, nobody looks after this process any more, and it stops.
 """
 
 import asyncio
@@ -28,17 +29,24 @@ class WorkerPlace:
     """A descriptor at whose end the supervisor is gone."""
     admin: str
     """The path of the unix socket of its admin listener."""
+    http: int | None = None
+    """The descriptor of the listening socket of the http listener; None: the supervisor has opened none."""
 
     @property
     def argument(self) -> str:
         """As it is handed to the worker on its command line."""
-        return f"{self.number}:{self.lifeline}:{self.admin}"
+        return f"{self.number}:{self.lifeline}:{'' if self.http is None else self.http}:{self.admin}"
 
     @classmethod
     def parse(cls, argument: str) -> "WorkerPlace":
         """Read ``argument``. Raises ValueError."""
-        number, lifeline, admin = argument.split(":", 2)
-        return cls(int(number), int(lifeline), admin)
+        number, lifeline, http, admin = argument.split(":", 3)
+        return cls(int(number), int(lifeline), admin, int(http) if http else None)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What the worker inherits."""
+        return (self.lifeline,) if self.http is None else (self.lifeline, self.http)
 
     def check(self, listener: Listener) -> Listener:
         """Where this worker answers Checks, given where the first one does."""

@@ -55,7 +55,7 @@ class WorkerProcess:
         self.began = asyncio.get_running_loop().time()
         self._process = await asyncio.create_subprocess_exec(
             *command,
-            pass_fds=(self.place.lifeline,),
+            pass_fds=self.place.descriptors,
             env=dict(environment),
             start_new_session=True,  # Ctrl-C on a terminal is the supervisor's to pass on
         )

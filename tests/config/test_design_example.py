@@ -62,7 +62,6 @@ def test_it_loads_as_published(load: Callable[..., Any]) -> None:
     ("before", "after", "problem"),
     [
         ('"memory:"', '"mysql://x"', "30:14: store.url: is not a URL of a store that this version knows"),
-        ("http:  {address: 127.0.0.1:8080}", "http:  {address: 127.0.0.1:9999}", "3:3: listen.http is not available"),
     ],
 )
 def test_what_is_not_the_case_is_refused(

@@ -81,7 +81,7 @@ def test_port_alone(problems: Callable[..., list[str]]) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["check", "admin"])
+@pytest.mark.parametrize("name", ["check", "http", "admin"])
 @pytest.mark.parametrize("address", ["0.0.0.0:9999", "[::]:9999", "192.168.0.1:9999", "[::ffff:10.0.0.1]:9999"])
 def test_plaintext_elsewhere(
     load: Callable[..., Any], problems: Callable[..., list[str]], name: str, address: str
@@ -136,6 +136,39 @@ def test_same_address(problems: Callable[..., list[str]], check: str, admin: str
     written = f"admin: {{address: '{admin}'}}" if admin else ""
     [problem] = problems(f"listen: {{check: {{address: '{check}', plaintext: true}}, {written}}}")
     assert "is taken by listen.check" in problem
+
+
+def test_the_http_listener_takes_no_address_unless_it_is_meant(
+    load: Callable[..., Any], problems: Callable[..., list[str]]
+) -> None:
+    """Its default is in nobody's way; an address that is written is."""
+    assert load("listen: {check: {address: '127.0.0.1:8080'}}").listen.http.address == "127.0.0.1:8080"
+    [problem] = problems("listen: {check: {address: '127.0.0.1:8080'}, http: {}}")
+    assert "listen.http.address: 127.0.0.1:8080 is taken by listen.check" in problem
+    [problem] = problems("listen: {http: {address: '127.0.0.1:8081'}}")
+    assert "listen.admin.address: 127.0.0.1:8081 is taken by listen.http" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("check: {tls: {certFile: a, keyFile: b, clientCaFile: c, %s}}", "only listen.http knows who comes without"),
+        ("admin: {tls: {certFile: a, keyFile: b, clientCaFile: c, %s}}", "only listen.http knows who comes without"),
+        ("http: {tls: {certFile: a, keyFile: b, %s}}", "without clientCaFile no client shows a certificate"),
+    ],
+)
+def test_where_certificates_can_be_optional(problems: Callable[..., list[str]], written: str, told: str) -> None:
+    """On the http listener alone, and if there is an authority at all."""
+    [problem] = problems(f"listen: {{{written % 'clientCertificates: optional'}}}")
+    assert told in problem
+
+
+def test_client_certificates(load: Callable[..., Any]) -> None:
+    """Required unless somebody says otherwise."""
+    tls = "certFile: a, keyFile: b, clientCaFile: c"
+    assert load(f"listen: {{http: {{tls: {{{tls}}}}}}}").listen.http.tls.client_certificates == "required"
+    optional = load(f"listen: {{http: {{tls: {{{tls}, clientCertificates: optional}}}}}}")
+    assert optional.listen.http.tls.client_certificates == "optional"
 
 
 def test_free_ports_do_not_collide(load: Callable[..., Any]) -> None:

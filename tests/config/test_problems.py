@@ -113,18 +113,6 @@ def test_message_size(load: Callable[..., Any], problems: Callable[..., list[str
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("listen: {http: {}}", "listen.http is not available in this version"),
-    ],
-)
-def test_later_words(problems: Callable[..., list[str]], text: str, hint: str) -> None:
-    """A word of a later version is refused as such, and only once."""
-    [problem] = problems(text)
-    assert hint in problem
-
-
 keys = st.sampled_from(
     [
         "listen",

@@ -38,6 +38,7 @@ def test_rates_that_each_worker_would_count_for_itself_are_refused(problems: Pro
         ("telemetry: {decisions: {sink: stdout}}", "would tear each other's"),
         ('listen: {check: {address: "127.0.0.1:8080"}}', "is that of worker 1"),
         ('listen: {check: {address: "0.0.0.0:8079", plaintext: true}}', "is that of worker 2"),
+        ('listen: {check: {address: "127.0.0.1:9000"}, http: {address: "127.0.0.1:9001"}}', "is that of worker 1"),
         ('listen: {check: {address: "127.0.0.1:65534"}}', "3 workers need as many ports from 65534 on"),
     ],
 )

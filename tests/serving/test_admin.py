@@ -37,7 +37,7 @@ async def serve_admin(readiness: Readiness) -> AsyncIterator[Begin]:
             listener = Listener(parse_address(address), tls=tls)
             server = AdminServer(listener, admin_app(readiness, lambda _: METRICS), certificates)
             stack.push_async_callback(server.stop)
-            bound = server.bind("listen.admin")
+            bound = server.bind()
             await server.start()
             return str(bound)
 

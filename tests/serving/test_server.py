@@ -20,8 +20,9 @@ from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.listener import Listener, TlsFiles, parse_address
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
-from extauthz.serving.server import Server, ServerParts, serve
+from extauthz.serving.server import HttpParts, Server, ServerParts, serve
 from extauthz.serving.transport import CHECK_METHOD, CHECK_SERVICE, Call
+from extauthz.tokens.http import HttpAnswer, HttpQuestion
 
 Make = Callable[..., ServerParts]
 Begin = Callable[..., Awaitable[Server]]
@@ -197,6 +198,45 @@ async def test_the_drain_is_seen_before_anything_closes(
     assert not stopping.done()
     await stopping
     assert await watch.read() is grpc.aio.EOF, "a watch does not hold up the stop"
+
+
+async def test_the_http_listener_goes_on_through_the_drain(make: Make, begin: Begin, eventually: Eventually) -> None:
+    """It answers during the delay, ends each connection with its answer, finishes what is under way, and closes."""
+    release, asked = asyncio.Event(), list[str]()
+
+    async def answer(question: HttpQuestion) -> HttpAnswer:
+        asked.append(question.path)
+        await (release.wait() if question.path == "/long" else asyncio.sleep(0))
+        return HttpAnswer(200)
+
+    http = HttpParts(Listener(parse_address("127.0.0.1:0")), answer)
+    server = await begin(make(http=http, drain_delay=0.3, grace=5.0))
+    base = f"http://{server.http_address}"
+    assert f"http {server.http_address}" in (await readyz(server))[1]
+    async with httpx2.AsyncClient() as client:
+        assert "connection" not in (await client.get(f"{base}/")).headers
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0.1)
+        assert (await client.get(f"{base}/")).headers["connection"] == "close"
+        long = asyncio.create_task(client.get(f"{base}/long"))
+        await eventually(lambda: "/long" in asked)
+        await asyncio.sleep(0.4)
+        with pytest.raises(httpx2.TransportError):
+            await client.get(f"{base}/")
+        assert not stopping.done()
+        release.set()
+        assert (await long).status_code == 200
+    await stopping
+
+
+async def test_the_http_listener_is_held_to_the_rules_of_all(make: Make) -> None:
+    """Plaintext where others can reach it is refused; without it there is none."""
+
+    async def answer(_: HttpQuestion) -> HttpAnswer:
+        return HttpAnswer(200)
+
+    with pytest.raises(ServingError, match=r"listen\.http\.plaintext: true"):
+        await Server(make(http=HttpParts(Listener(parse_address("0.0.0.0:0")), answer))).start()
 
 
 async def test_running_checks_have_the_grace_to_finish(

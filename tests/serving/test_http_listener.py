@@ -1,0 +1,531 @@
+"""The http listener over real sockets: what is asked, what is answered, and what nobody can cost it."""
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from structlog.testing import capture_logs
+
+from extauthz.serving.certificates import Certificates
+from extauthz.serving.embedded import ConnectionLimits
+from extauthz.serving.http_listener import HttpLimits, HttpServer
+from extauthz.serving.listener import Listener, TlsFiles, parse_address
+from extauthz.serving.sockets import SharedSocket
+from extauthz.tokens.http import HttpAnswer, HttpQuestion
+
+Begin = Callable[..., Awaitable[str]]
+Files = Callable[..., TlsFiles]
+
+JSON = (("content-type", "application/json"),)
+
+
+class Clerk:
+    """Answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[HttpQuestion] = []
+        self.answer: HttpAnswer | Exception = HttpAnswer(200, JSON, b'{"fine": true}')
+        self.free = asyncio.Event()
+        self.free.set()
+        self.done = 0
+
+    async def __call__(self, question: HttpQuestion) -> HttpAnswer:
+        self.asked.append(question)
+        await self.free.wait()
+        self.done += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def clerk() -> Clerk:
+    return Clerk()
+
+
+@pytest.fixture
+async def begin(clerk: Clerk) -> AsyncIterator[Begin]:
+    """Starts an http listener and gives the address that it got."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            address: str = "127.0.0.1:0", *, tls: TlsFiles | None = None, connection: Any = None, **limits: Any
+        ) -> str:
+            certificates = Certificates("listen.http", tls) if tls else None
+            bounds = ConnectionLimits(**{"connections": 64, **(connection or {})})
+            listener = Listener(parse_address(address), tls=tls)
+            server = HttpServer(listener, clerk, certificates, HttpLimits(connection=bounds, **limits))
+            bound = server.bind()
+            await server.start()
+            stack.push_async_callback(server.stop, 0)
+            return str(bound)
+
+        yield start
+
+
+async def ask(url: str, method: str = "GET", **more: Any) -> Any:
+    client = {key: more.pop(key) for key in ("verify", "transport") if key in more}
+    async with httpx2.AsyncClient(**client) as opened:
+        return await opened.request(method, url, **more)
+
+
+async def say(address: str, *parts: bytes, read: float = 5.0) -> bytes:
+    """What a raw connection is answered until it is closed."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(read):
+            return await reader.read()
+    except ConnectionError:
+        return b"reset"
+    finally:
+        writer.close()
+
+
+async def test_a_request_is_a_question(begin: Begin, clerk: Clerk) -> None:
+    """With its path as it was sent, every value of a header, its body, and where it is from."""
+    address = await begin()
+    headers = [("x-twice", "one"), ("X-Twice", "two")]
+    await ask(f"http://{address}/oauth2/%74oken?a=b%20c", "POST", headers=headers, content=b"grant_type=x")
+    [question] = clerk.asked
+    assert (question.method, question.path, question.query) == ("POST", "/oauth2/%74oken", "a=b%20c")
+    assert question.headers["x-twice"] == ("one", "two")
+    assert (question.body, question.address, question.certificate) == (b"grant_type=x", "127.0.0.1", None)
+
+
+async def test_an_answer_is_kept_by_nobody_and_says_nothing_of_the_server(begin: Begin, clerk: Clerk) -> None:
+    """Unless it says so itself; a length of its own counts for nothing."""
+    address = await begin()
+    answer = await ask(f"http://{address}/")
+    assert (answer.status_code, answer.json()) == (200, {"fine": True})
+    assert dict(answer.headers) == {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "content-length": "14",
+    }
+    clerk.answer = HttpAnswer(200, (("Cache-Control", "max-age=300"), ("content-length", "3")), b"abcdef")
+    answer = await ask(f"http://{address}/")
+    assert (answer.headers["cache-control"], answer.content) == ("max-age=300", b"abcdef")
+
+
+async def test_head_is_a_get_without_its_body(begin: Begin, clerk: Clerk) -> None:
+    """The headers are those of GET."""
+    answer = await ask(f"http://{await begin()}/.well-known/jwks.json", "HEAD")
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "14", b"")
+    assert clerk.asked[0].method == "GET"
+
+
+async def test_an_answer_without_a_body_has_none(begin: Begin, clerk: Clerk) -> None:
+    """204 has no length either, and the connection goes on."""
+    address = await begin()
+    clerk.answer = HttpAnswer(204, (), b"lost")
+    async with httpx2.AsyncClient() as client:
+        for _ in range(2):
+            answer = await client.get(f"http://{address}/")
+            assert (answer.status_code, answer.content, "content-length" in answer.headers) == (204, b"", False)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_large_body_is_refused(begin: Begin, clerk: Clerk, *, chunked: bool) -> None:
+    """413, whether it says its length or not, and nobody is asked; the largest one that may be is heard."""
+    address = await begin()
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(66):
+            yield b"x" * 1024
+
+    answer = await ask(f"http://{address}/", "POST", content=parts() if chunked else b"x" * 65537)
+    assert (answer.status_code, answer.json()["error"]) == (413, "invalid_request")
+    assert answer.headers["connection"] == "close"
+    assert not clerk.asked
+    assert (await ask(f"http://{address}/", "POST", content=b"x" * 65536)).status_code == 200
+    assert len(clerk.asked[0].body) == 65536
+
+
+async def test_a_client_that_asks_first_is_not_invited_to_send_too_much(begin: Begin) -> None:
+    """Expect: 100-continue gets the refusal instead."""
+    head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999\r\nexpect: 100-continue\r\n\r\n"
+    said = await say(await begin(), head)
+    assert said.startswith(b"HTTP/1.1 413 ") or b"\r\n\r\nHTTP/1.1 413 " in said
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
+        b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nbad header: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nx-long: " + b"x" * 40_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_refused_and_not_logged(begin: Begin, request_bytes: bytes) -> None:
+    """400 as JSON, or the connection is just closed; the log is not the client's to fill."""
+    address = await begin()
+    with capture_logs() as logs:
+        said = await say(address, request_bytes)
+    assert said.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 ")) or said == b"reset"
+    assert b"uvicorn" not in said
+    assert not logs
+    assert (await ask(f"http://{address}/")).status_code == 200
+
+
+async def test_two_lengths_are_no_length(begin: Begin, clerk: Clerk) -> None:
+    """Whoever stands in front may have believed the other one: the rest is not taken for a request (smuggling)."""
+    said = await say(
+        await begin(),
+        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"0\r\n\r\nPOST /oauth2/revoke HTTP/1.1\r\nhost: a\r\n\r\n",
+    )
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert not clerk.asked
+
+
+async def test_requests_in_a_row_are_answered_in_order(begin: Begin, clerk: Clerk) -> None:
+    """Also if the client does not wait for the answers (pipelining)."""
+    address = await begin()
+    request = b"GET /%d HTTP/1.1\r\nhost: a\r\n%s\r\n"
+    said = await say(address, *(request % (n, b"connection: close\r\n" if n == 4 else b"") for n in range(5)))
+    assert said.count(b"HTTP/1.1 200 ") == 5
+    assert [question.path for question in clerk.asked] == ["/0", "/1", "/2", "/3", "/4"]
+
+
+async def test_a_header_that_does_not_come_is_not_waited_for(begin: Begin, clerk: Clerk) -> None:
+    """Neither on a new connection nor on one that had an answer, however steadily it trickles."""
+    address = await begin(connection={"header_seconds": 0.2})
+    assert not await say(address, b"GET / HTTP/1.1\r\n")
+    assert not await say(address)
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert b"200" in await reader.readuntil(b"true}")
+    clerk.asked.clear()
+    async with asyncio.timeout(5):
+        while not reader.at_eof():
+            writer.write(b"G")
+            try:
+                await asyncio.wait_for(reader.read(), 0.05)
+            except (TimeoutError, ConnectionError):
+                continue
+    writer.close()
+    assert not clerk.asked
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(begin: Begin, clerk: Clerk) -> None:
+    """408, and nobody is asked."""
+    address = await begin(body_seconds=0.1)
+    said = await say(address, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n", b"half")
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert not clerk.asked
+
+
+async def test_a_connection_at_rest_is_closed(begin: Begin) -> None:
+    """After its time."""
+    address = await begin(connection={"idle_seconds": 0})
+    said = await say(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_old_connection_ends_with_its_answer(begin: Begin) -> None:
+    """So that clients spread over new replicas."""
+    answer = await ask(f"http://{await begin(age=0.0)}/")
+    assert answer.headers["connection"] == "close"
+
+
+async def test_more_requests_than_may_be_come_back_later(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+    """503 with Retry-After, at once; those under way are answered."""
+    address = await begin(in_flight=2)
+    clerk.free.clear()
+    first = [asyncio.ensure_future(ask(f"http://{address}/")) for _ in range(2)]
+    await eventually(lambda: len(clerk.asked) == 2)
+    refused = await ask(f"http://{address}/")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["error"] == "temporarily_unavailable"
+    clerk.free.set()
+    assert [answer.status_code for answer in await asyncio.gather(*first)] == [200, 200]
+    assert (await ask(f"http://{address}/")).status_code == 200
+
+
+async def test_an_answer_that_takes_too_long_is_not_waited_for(begin: Begin, clerk: Clerk) -> None:
+    """503 with Retry-After when the deadline is over."""
+    clerk.free.clear()
+    answer = await ask(f"http://{await begin(deadline=0.1)}/")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_client_that_does_not_read_holds_nothing_for_long(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+    """It is cut off when the deadline is over, however large the answer."""
+    clerk.answer = HttpAnswer(200, (), b"x" * 50_000_000)
+    address = await begin(deadline=0.2)
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 2)
+    await eventually(lambda: clerk.done)
+    await asyncio.sleep(0.4)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(60_000_000)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ValueError("token eyJhbGciOi.secret"),
+        HttpAnswer(200, (("x-evil", "a\r\nset-cookie: b"),)),
+        HttpAnswer(200, (("bad name", "a"),)),
+        HttpAnswer(200, (("x-snow", "\N{SNOWMAN}"),)),
+        HttpAnswer(100, ()),
+    ],
+)
+async def test_a_fault_says_nothing_of_itself(begin: Begin, clerk: Clerk, fault: Any) -> None:
+    """500 as JSON, a log line without the text, and the next request is answered."""
+    address = await begin()
+    clerk.answer = fault
+    with capture_logs() as logs:
+        answer = await ask(f"http://{address}/", "POST", content=b"client_secret=hunter2")
+    assert (answer.status_code, answer.json()["error"]) == (500, "server_error")
+    assert "evil" not in str(answer.headers)
+    [line] = logs
+    assert line["log_level"] == "error"
+    assert not any(word in json.dumps(line) for word in ("eyJ", "hunter2", "evil"))
+    clerk.answer = HttpAnswer(200)
+    assert (await ask(f"http://{address}/")).status_code == 200
+
+
+async def test_what_was_begun_is_done_although_the_client_left(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+    """A revocation that a client did not wait for is one."""
+    address = await begin()
+    clerk.free.clear()
+    host, _, port = address.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+    await eventually(lambda: clerk.asked)
+    writer.close()
+    await asyncio.sleep(0.05)
+    clerk.free.set()
+    await eventually(lambda: clerk.done)
+
+
+async def test_the_silent_give_way(begin: Begin) -> None:
+    """However many connections say nothing, who speaks is served, and what was taken is let go."""
+    address = await begin(connection={"connections": 8})
+    host, _, port = address.rpartition(":")
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
+    for _, writer in silent[::2]:
+        writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n")
+    for _ in range(3):
+        async with asyncio.timeout(2):
+            assert (await ask(f"http://{address}/")).status_code == 200
+    ended = 0
+    for reader, writer in silent:
+        try:
+            ended += await asyncio.wait_for(reader.read(), 0.01) == b""
+        except ConnectionError:
+            ended += 1
+        except TimeoutError:
+            pass
+        writer.close()
+    assert ended >= 32
+
+
+async def test_handshakes_that_do_not_begin_give_way(begin: Begin, tls_files: Files, authority: Any) -> None:
+    """The same before TLS knows anything of them."""
+    address = await begin(tls=tls_files(), connection={"connections": 8})
+    host, _, port = address.rpartition(":")
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    async with asyncio.timeout(2):
+        assert (await ask(f"https://{address}/", verify=context)).status_code == 200
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_those_who_are_being_answered_stay(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+    """While every connection has a request under way, others wait in the queue of the kernel, and are taken then."""
+    address = await begin(connection={"connections": 3})
+    clerk.free.clear()
+    busy = [asyncio.ensure_future(ask(f"http://{address}/")) for _ in range(3)]
+    await eventually(lambda: len(clerk.asked) == 3)
+    waiting = asyncio.ensure_future(ask(f"http://{address}/late"))
+    await asyncio.sleep(0.1)
+    assert len(clerk.asked) == 3
+    clerk.free.set()
+    answers = await asyncio.gather(*busy, waiting)
+    assert [answer.status_code for answer in answers] == [200] * 4
+
+
+async def test_a_unix_socket_has_no_address(begin: Begin, clerk: Clerk, tmp_path: Path) -> None:
+    """Who is at the other end is somebody of this machine."""
+    await begin(f"unix:{tmp_path}/http.sock")
+    transport = httpx2.AsyncHTTPTransport(uds=str(tmp_path / "http.sock"))
+    assert (await ask("http://tokens/", transport=transport)).status_code == 200
+    assert clerk.asked[0].address == ""
+
+
+async def test_an_ipv4_client_has_an_ipv4_address(begin: Begin, clerk: Clerk) -> None:
+    """Also on a socket for both families."""
+    bound = await begin("[::]:0")
+    await ask(f"http://127.0.0.1:{bound.rpartition(':')[2]}/")
+    assert clerk.asked[0].address == "127.0.0.1"
+
+
+def presenting(authority: Any, tmp_path: Path, *, by: Any = None) -> tuple[ssl.SSLContext, bytes]:
+    """A client that trusts the authority and shows a certificate; and that certificate, DER."""
+    key, chain = (by or authority).issue("spiffe://a/client")
+    (tmp_path / "client.pem").write_bytes(key + chain)
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    context.load_cert_chain(tmp_path / "client.pem")
+    return context, x509.load_pem_x509_certificate(chain).public_bytes(Encoding.DER)
+
+
+async def test_a_client_certificate_that_verifies_is_handed_on(
+    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any, tmp_path: Path
+) -> None:
+    """And where it is optional, a client without one is answered too."""
+    files = tls_files(mutual=True)
+    address = await begin(tls=TlsFiles(files.cert_file, files.key_file, files.client_ca_file, client_optional=True))
+    context, der = presenting(authority, tmp_path)
+    await ask(f"https://{address}/", verify=context)
+    await ask(f"https://{address}/", verify=ssl.create_default_context(cadata=authority.pem.decode()))
+    assert [question.certificate for question in clerk.asked] == [der, None]
+
+
+async def test_what_a_header_says_of_certificates_counts_for_nothing(
+    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any
+) -> None:
+    """x-forwarded-client-cert is a header as any other."""
+    files = tls_files(mutual=True)
+    address = await begin(tls=TlsFiles(files.cert_file, files.key_file, files.client_ca_file, client_optional=True))
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    forged = {"x-forwarded-client-cert": "By=spiffe://a/b;Hash=00;URI=spiffe://a/client", "x-client-cert": "MII"}
+    await ask(f"https://{address}/", verify=context, headers=forged)
+    assert clerk.asked[0].certificate is None
+
+
+async def test_a_strangers_certificate_ends_the_handshake(
+    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any, stranger: Any, tmp_path: Path
+) -> None:
+    """Optional is not whatever."""
+    files = tls_files(mutual=True)
+    address = await begin(tls=TlsFiles(files.cert_file, files.key_file, files.client_ca_file, client_optional=True))
+    context, _ = presenting(authority, tmp_path, by=stranger)
+    with pytest.raises(httpx2.TransportError):
+        await ask(f"https://{address}/", verify=context)
+    assert not clerk.asked
+
+
+async def test_a_certificate_is_required_unless_it_is_optional(
+    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any
+) -> None:
+    """As on every other listener."""
+    address = await begin(tls=tls_files(mutual=True))
+    with pytest.raises(httpx2.TransportError):
+        await ask(f"https://{address}/", verify=ssl.create_default_context(cadata=authority.pem.decode()))
+    assert not clerk.asked
+
+
+async def test_a_certificate_counts_until_it_expires(
+    clerk: Clerk, tls_files: Files, authority: Any, tmp_path: Path
+) -> None:
+    """A connection may live longer."""
+    files = tls_files(mutual=True)
+    server = HttpServer(Listener(parse_address("127.0.0.1:0"), tls=files), clerk, Certificates("listen.http", files))
+    app: Any = server.app
+    app._now = lambda: 4e9
+    address = server.bind()
+    await server.start()
+    try:
+        context, _ = presenting(authority, tmp_path)
+        await ask(f"https://{address}/", verify=context)
+    finally:
+        await server.stop()
+    assert clerk.asked[0].certificate is None
+
+
+async def test_no_session_is_resumed(begin: Begin, tls_files: Files, authority: Any, tmp_path: Path) -> None:
+    """A resumed session would show a certificate that nobody looked at again."""
+    address = await begin(tls=tls_files(mutual=True))
+    host, _, port = address.rpartition(":")
+    context, _ = presenting(authority, tmp_path)
+
+    def twice() -> bool | None:
+        session = None
+        reused: bool | None = None
+        for _ in range(2):
+            with (
+                __import__("socket").create_connection((host, int(port))) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as shaken,
+            ):
+                shaken.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+                shaken.recv(10)
+                session, reused = shaken.session, shaken.session_reused
+        return reused
+
+    assert await asyncio.to_thread(twice) is False
+
+
+async def test_processes_share_one_socket(clerk: Clerk) -> None:
+    """Each takes connections from it; when one stops, the others go on, and nothing in the queue is lost."""
+    shared = SharedSocket("listen.http", Listener(parse_address("127.0.0.1:0")))
+    servers = [HttpServer(Listener(shared.address), clerk) for _ in range(2)]
+    for server in servers:
+        assert server.adopt(os.dup(shared.descriptor)) == shared.address
+        await server.start()
+    assert (await ask(f"http://{shared.address}/")).status_code == 200
+    await servers[0].stop()
+    answers = await asyncio.gather(*(ask(f"http://{shared.address}/") for _ in range(20)))
+    assert [answer.status_code for answer in answers] == [200] * 20
+    await servers[1].stop()
+    waiting = asyncio.ensure_future(ask(f"http://{shared.address}/"))
+    await asyncio.sleep(0.05)
+    third = HttpServer(Listener(shared.address), clerk)
+    third.adopt(os.dup(shared.descriptor))
+    await third.start()
+    assert (await waiting).status_code == 200
+    await third.stop()
+    shared.close()
+    with pytest.raises(httpx2.ConnectError):
+        await ask(f"http://{shared.address}/")
+
+
+async def test_a_stop_lets_requests_finish(clerk: Clerk, eventually: Any) -> None:
+    """Within the grace; a second one ends them at once."""
+    for patient in (True, False):
+        server = HttpServer(Listener(parse_address("127.0.0.1:0")), clerk)
+        address = server.bind()
+        await server.start()
+        clerk.free.clear()
+        clerk.asked.clear()
+        under_way = asyncio.ensure_future(ask(f"http://{address}/"))
+        await eventually(lambda: clerk.asked)
+        stopping = asyncio.ensure_future(server.stop(5))
+        await asyncio.sleep(0.1)
+        assert not stopping.done()
+        if patient:
+            clerk.free.set()
+            assert (await under_way).status_code == 200
+        else:
+            await server.stop(0)
+            with pytest.raises(httpx2.TransportError):
+                await under_way
+        async with asyncio.timeout(2):
+            await stopping
