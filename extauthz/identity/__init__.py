@@ -9,6 +9,8 @@ from extauthz.identity.explanation import IdentitySeen, Step
 from extauthz.identity.fetching import Fetched, Fetcher, FetchSettings, Posted
 from extauthz.identity.introspection import ClientKey, ClientSecret, IntrospectionProvider
 from extauthz.identity.mesh import MeshProvider
+from extauthz.identity.own_keys import OWN_ALGORITHMS, KeyKeeper, OwnKeys, VerificationKey
+from extauthz.identity.own_tokens import OwnTokens
 from extauthz.identity.providers import (
     ASYMMETRIC_ALGORITHMS,
     DEFAULT_ALGORITHMS,
@@ -32,6 +34,7 @@ from extauthz.identity.providers import (
     WebsocketProtocolPlace,
 )
 from extauthz.identity.roles import ClaimPath, RoleRules, included_roles
+from extauthz.identity.standing import Standing, TokenMarks
 from extauthz.identity.token_cache import CacheCounts, CacheLimits
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "DEFAULT_ALGORITHMS",
     "DEFAULT_PLACES",
     "DEFAULT_TOKEN_TYPES",
+    "OWN_ALGORITHMS",
     "RFC9068_CLAIMS",
     "SYMMETRIC_ALGORITHMS",
     "ApiKeyProvider",
@@ -64,8 +68,11 @@ __all__ = [
     "InlineKeys",
     "IntrospectionProvider",
     "JwtProvider",
+    "KeyKeeper",
     "KeySource",
     "MeshProvider",
+    "OwnKeys",
+    "OwnTokens",
     "Place",
     "Posted",
     "Provider",
@@ -74,7 +81,10 @@ __all__ = [
     "RemoteKeys",
     "RoleRules",
     "SecretFile",
+    "Standing",
     "Step",
+    "TokenMarks",
+    "VerificationKey",
     "Wait",
     "WebsocketProtocolPlace",
     "included_roles",

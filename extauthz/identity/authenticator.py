@@ -105,6 +105,9 @@ class Authenticator:
             except KeySetError as error:
                 raise KeySetError(f"provider {provider.name!r}: {error}") from None
             self._vouchers[provider.name] = self._issuers[provider.issuer] = issuer
+        self._token_names = frozenset(
+            provider.name for provider in readable if isinstance(provider, JwtProvider | IntrospectionProvider)
+        )
         self._only_jwt = not (self._desks or self._api_keys or self._introspectors)
         """Whatever credential there is has to be a JSON Web Token."""
 
@@ -135,6 +138,25 @@ class Authenticator:
         if isinstance(voucher, Deny):
             return voucher
         return voucher.identify(credential.token, self._now(), waited=waited)
+
+    async def verify(self, token: str, providers: frozenset[str], *, within: float) -> Identity | Deny:
+        """Whom a bare token of one of some providers proves, wherever it comes from; ``within`` is how many seconds keys or an
+        endpoint may take. Only tokens are judged: an API key, a password and a mesh identity prove nobody here.
+        """
+        credential = Credential(token, providers & self._token_names)
+        verdict = self._identify(credential, waited=False)
+        if isinstance(verdict, Wait):
+            try:
+                async with asyncio.timeout(within):
+                    await verdict.ready()
+            except TimeoutError:
+                return Deny(
+                    Reason.DEADLINE_EXCEEDED, "what is needed did not arrive in time", provider=verdict.provider
+                )
+            verdict = self._identify(credential, waited=True)
+        if isinstance(verdict, Wait):
+            return Deny(Reason.KEYS_UNAVAILABLE, "what is needed is not there", provider=verdict.provider)
+        return verdict
 
     def _voucher_of(self, credential: Credential) -> Voucher | Deny | None:
         """The provider of opaque credentials that judges this one; None: it has to be a JSON Web Token."""
@@ -187,8 +209,8 @@ class Authenticator:
             return issuer.identify(text, now, waited=waited)
         verdict = issuer.identify(token, now, waited=waited)
         if isinstance(verdict, Identity):
-            end = issuer.end_of(verdict)
-            self._tokens.keep(digest, verdict, token.payload, now=now, end=end, lease=issuer.lease)
+            end, own = issuer.end_of(verdict), issuer.own(verdict, token.key_id)
+            self._tokens.keep(digest, verdict, token.payload, now=now, end=end, lease=issuer.lease, own=own)
         return verdict
 
     def _issuer_of(self, token: CompactToken, credential: Credential) -> JwtIssuer | Introspector | Deny:

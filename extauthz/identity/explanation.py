@@ -34,7 +34,8 @@ class Step:
 
     about: str
     """A stable word: ``place``, ``credential``, ``form``, ``provider``, ``keys``, ``answer``, ``roles``, or a check of a
-    token (``algorithm``, ``type``, ``key``, ``signature``, ``text``, ``audience``, ``times``, ``claims``, ``kind``)."""
+    token (``algorithm``, ``type``, ``key``, ``signature``, ``text``, ``audience``, ``times``, ``claims``, ``kind``,
+    ``standing``)."""
     asked: str
     """What was asked, as a statement that holds or not, or where was looked."""
     holds: bool | None = None

@@ -1,20 +1,24 @@
 """A provider of JSON Web Tokens at work: its keys, its verifier, its roles."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 
 from extauthz.identity.claimed import identity_of
 from extauthz.identity.explanation import Step, role_steps, token_value
 from extauthz.identity.fetching import Fetcher
 from extauthz.identity.key_loading import loader_of
 from extauthz.identity.key_ring import KeyRing, Lease
+from extauthz.identity.own_keys import OwnKeys
 from extauthz.identity.providers import JwtProvider, ProviderState, Wait
 from extauthz.identity.roles import RoleReader
+from extauthz.identity.standing import OwnToken, Standing, TokenMarks
 from extauthz.identity.token_form import CompactToken
 from extauthz.identity.verifier import JwtVerifier, UnknownKey
 from extauthz.identity.voucher import Verdict
-from extauthz.model import Deny, Identity, Reason
+from extauthz.model import Deny, Identity, Reason, VerifiedClaims
 
 __all__ = ["JwtIssuer"]
 
@@ -43,6 +47,7 @@ class JwtIssuer:
         self._ring = KeyRing(provider.name, loader_of(provider, fetcher), now=now, sleep=sleep, chance=chance)
         self._roles = RoleReader(provider.roles, included)
         self._skew = provider.clock_skew
+        self._standing = provider.keys.standing if isinstance(provider.keys, OwnKeys) else None
 
     @property
     def started(self) -> bool:
@@ -70,7 +75,25 @@ class JwtIssuer:
             return Wait(self.name, arrival) if arrival else claims.denial
         if isinstance(claims, Deny):
             return claims
+        if self._standing is not None:
+            refusal = self._refusal(self._standing, claims, token.key_id, now)
+            if refusal is not None:
+                return refusal
         return identity_of(self.name, self.issuer, self._roles, claims)
+
+    def own(self, identity: Identity, key_id: str | None) -> OwnToken | None:
+        """By what it can be asked whether the token that proved an identity still stands; None if nobody knows."""
+        if self._standing is None:
+            return None
+        return OwnToken(self._standing, TokenMarks.read(identity.claims, key_id), _issued(identity.claims))
+
+    def _refusal(self, standing: Standing, claims: VerifiedClaims, key_id: str | None, now: float) -> Deny | None:
+        try:
+            marks = TokenMarks.read(claims, key_id)
+        except ValueError as error:
+            return Deny(Reason.CLAIM_INVALID, str(error), provider=self.name)
+        refusal = standing.refusal(marks, _issued(claims), now)
+        return None if refusal is None else replace(refusal, provider=self.name)
 
     def steps(self, token: CompactToken, now: float) -> Iterator[Step]:
         """What ``identify``, having waited, asks of a token of this issuer, up to the first refusal."""
@@ -80,13 +103,21 @@ class JwtIssuer:
             yield Step("keys", asked, holds=False, fault=self._keys_unavailable().detail)
             return
         count = len(keys.keys)
-        yield Step("keys", asked, holds=True, value=f"{count} {'key' if count == 1 else 'keys'}")
+        whose = "" if self._standing is None else " of this process's own token service"
+        yield Step("keys", asked, holds=True, value=f"{count} {'key' if count == 1 else 'keys'}{whose}")
         sentences = self._verifier.asked
         for check, refusal in self._verifier.judge(token, keys, now):
             denial = refusal.denial if isinstance(refusal, UnknownKey) else refusal
             fault = "" if denial is None else denial.detail
             yield Step(check, sentences[check], denial is None, token_value(check, token), fault)
             if denial is not None:
+                return
+        if self._standing is not None:
+            claims = VerifiedClaims(token.unverified_claims)
+            refused = self._refusal(self._standing, claims, token.key_id, now)
+            fault = "" if refused is None else refused.detail
+            yield Step("standing", "nothing is revoked that means it", refused is None, "", fault)
+            if refused is not None:
                 return
         yield from role_steps(self._roles, token.unverified_claims)
 
@@ -102,3 +133,9 @@ class JwtIssuer:
         detail = self._ring.state().error or "they have not arrived yet"
         retry_after = self._ring.retry_after()
         return Deny(Reason.KEYS_UNAVAILABLE, detail, provider=self.name, retry_after=retry_after)
+
+
+def _issued(claims: VerifiedClaims) -> float:
+    """When a token was issued; long ago if it does not say, so that whatever is revoked means it."""
+    issued = claims.get("iat")
+    return float(issued) if isinstance(issued, int | float) else -math.inf

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 from extauthz.errors import KeySetError, UpstreamError
 from extauthz.identity.fetching import Fetched, Fetcher, FetchSettings
 from extauthz.identity.key_sets import KeySet, key_set_of_jwks, parse_key_set, secret_key_set
+from extauthz.identity.own_keys import OwnKeys, own_key_set
 from extauthz.identity.providers import Discovery, FileKeys, InlineKeys, JwtProvider, RemoteKeys, SecretFile
 from extauthz.identity.strict_json import JsonError, read_object
 
-__all__ = ["FileLoader", "FixedLoader", "Loaded", "Loader", "RemoteLoader", "loader_of"]
+__all__ = ["FileLoader", "FixedLoader", "Loaded", "Loader", "OwnLoader", "RemoteLoader", "loader_of"]
 
 _MAX_FILE_SIZE = 1 << 20
 
@@ -140,7 +141,30 @@ class RemoteLoader:
         return self._settings if _origin(uri) == _origin(own) else replace(self._settings, token_file=None)
 
 
-Loader = FixedLoader | FileLoader | RemoteLoader
+class OwnLoader:
+    """Keys that this process signs with. They are known as soon as they change."""
+
+    def __init__(self, source: OwnKeys, algorithms: frozenset[str]) -> None:
+        """Take the keys that there are."""
+        self._keeper = source.keeper
+        self._algorithms = algorithms
+        self.on_change = source.keeper.on_change
+
+    @property
+    def keys(self) -> KeySet | None:
+        """Those that are good now; None if there is none."""
+        return own_key_set(self._keeper.verification_keys(), self._algorithms)
+
+    async def look(self) -> None:
+        """Look at them again, wherever they are kept: another replica may have made one.
+
+        Raises:
+            SigningError: They can't be looked at.
+        """
+        await self._keeper.refresh()
+
+
+Loader = FixedLoader | FileLoader | RemoteLoader | OwnLoader
 
 
 def loader_of(provider: JwtProvider, fetcher: Fetcher) -> Loader:
@@ -159,6 +183,8 @@ def loader_of(provider: JwtProvider, fetcher: Fetcher) -> Loader:
             return FileLoader(path, lambda content: secret_key_set(content, encoding))
         case Discovery() | RemoteKeys():
             return RemoteLoader(source, provider, fetcher)
+        case OwnKeys():
+            return OwnLoader(source, algorithms)
         case _:
             assert_never(source)
 

@@ -14,6 +14,8 @@ Requests read ``keys`` and go on; all loading happens beside them, in ``run`` an
   so the second kind opens nothing. A known ``kid`` with a bad signature causes none: an issuer that reuses a ``kid`` for
   another key is healed by the next renewal.)
 - Files are looked at every 2 s.
+- The keys of this process's own token service are taken when they change. A token that none of them fits lets them be
+  looked at again, in the same flight: another replica may have made the next one.
 
 What was verified with the keys may be remembered elsewhere, for as long as the ``Lease`` lasts that was current then. A
 set from which a key has disappeared ends it.
@@ -29,8 +31,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from extauthz.errors import KeySetError, UpstreamError
-from extauthz.identity.key_loading import FileLoader, FixedLoader, Loader, RemoteLoader
+from extauthz.errors import KeySetError, SigningError, UpstreamError
+from extauthz.identity.key_loading import FileLoader, FixedLoader, Loader, OwnLoader, RemoteLoader
 from extauthz.identity.key_sets import KeySet
 from extauthz.identity.providers import ProviderState
 
@@ -45,6 +47,8 @@ BACKOFF_BOUNDS = (1.0, 30.0)
 _LATEST, _SPREAD = 0.9, 0.2
 """When a set is renewed, as a part of the time that it is fresh for: at the latest, and how much earlier by chance."""
 _SHORTEST_PAUSE = 0.5
+_AWAITED = (RemoteLoader, OwnLoader)
+"""Where waiting may bring a key."""
 
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +91,8 @@ class KeyRing:
         self._error = ""
         self.started = self._keys is not None
         """The first attempt has ended, well or badly."""
+        if isinstance(loader, OwnLoader):
+            loader.on_change(lambda: self._take(loader))
 
     def keys(self) -> KeySet | None:
         """The keys in force; None if there are none, or none that were confirmed within the last 24 hours."""
@@ -95,18 +101,19 @@ class KeyRing:
     def state(self) -> ProviderState:
         """How the keys are doing."""
         age = None if self._keys is None else max(self._now() - self._confirmed, 0.0)
-        if isinstance(self._loader, FixedLoader):
+        own = isinstance(self._loader, OwnLoader)
+        if own or isinstance(self._loader, FixedLoader):
             age = 0.0
         retry_after = self.retry_after() if self._error and isinstance(self._loader, RemoteLoader) else 0
-        return ProviderState(self._provider, self.keys() is not None, age, self._error, retry_after)
+        return ProviderState(self._provider, self.keys() is not None, age, self._error, retry_after, own)
 
     def first_arrival(self) -> Callable[[], Awaitable[None]] | None:
         """What to await if there are no keys; None if none can be expected before the next attempt is due."""
-        return self._arrive if isinstance(self._loader, RemoteLoader) and self._may_attempt() else None
+        return self._arrive if isinstance(self._loader, _AWAITED) and self._may_attempt() else None
 
     def renewal(self) -> Callable[[], Awaitable[None]] | None:
         """What to await if no key fits a token; None if they were renewed for that reason a moment ago."""
-        return self._renew if isinstance(self._loader, RemoteLoader) and self._may_renew() else None
+        return self._renew if isinstance(self._loader, _AWAITED) and self._may_renew() else None
 
     def retry_after(self) -> int:
         """Whole seconds until keys can be expected, at least 1."""
@@ -116,7 +123,7 @@ class KeyRing:
         """Keep the keys current until cancelled."""
         try:
             match self._loader:
-                case FixedLoader():
+                case FixedLoader() | OwnLoader():
                     return
                 case FileLoader() as loader:
                     while True:
@@ -170,7 +177,10 @@ class KeyRing:
         self._flight = None
 
     async def _fly(self) -> None:
-        """One attempt to load remote keys. Raises nothing: a fault in it must harm this provider alone."""
+        """One attempt to load keys from elsewhere. Raises nothing: a fault in it must harm this provider alone."""
+        if isinstance(self._loader, OwnLoader):
+            await self._look_for(self._loader)
+            return
         if not isinstance(self._loader, RemoteLoader):
             return
         try:
@@ -193,6 +203,30 @@ class KeyRing:
             self._fault(error)
         else:
             self._succeed(changed or loader.keys)
+
+    async def _look_for(self, loader: OwnLoader) -> None:
+        """Whether there is another own key. Those in force are not in question if that can't be said."""
+        try:
+            await loader.look()
+        except SigningError as error:
+            if self._keys is None:
+                self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, other providers must go on
+            self._fault(error)
+        else:
+            self._take(loader)
+
+    def _take(self, loader: OwnLoader) -> None:
+        """Take the own keys as they are."""
+        keys = loader.keys
+        if keys is not None:
+            self._succeed(keys)
+            return
+        if self._keys is not None:
+            self.lease.until = -math.inf
+            self.lease = Lease(math.inf)
+            self._keys = None
+        self._fail("there is no key to verify with")
 
     def _succeed(self, keys: KeySet) -> None:
         if self._keys is None or self._error:
@@ -243,4 +277,4 @@ class KeyRing:
 
     def _latest(self) -> float:
         """Until when the keys may be used if they are not confirmed again."""
-        return math.inf if isinstance(self._loader, FixedLoader) else self._confirmed + MAX_STALENESS
+        return math.inf if isinstance(self._loader, FixedLoader | OwnLoader) else self._confirmed + MAX_STALENESS

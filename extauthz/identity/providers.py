@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from extauthz.identity.fetching import STRICT_FETCH, FetchSettings
+from extauthz.identity.own_keys import OwnKeys
 from extauthz.identity.roles import NO_ROLES, RoleRules
 
 __all__ = [
@@ -46,7 +47,7 @@ ASYMMETRIC_ALGORITHMS = frozenset(
 """RFC 7518 section 3.1 without HMAC and ``none``; EdDSA (RFC 8037) means Ed25519."""
 
 SYMMETRIC_ALGORITHMS = frozenset({"HS256"})
-"""Only with a local ``SecretFile``, and then alone."""
+"""Only with a local ``SecretFile``, and then alone; or by ``OwnKeys``."""
 
 DEFAULT_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 
@@ -96,7 +97,7 @@ class SecretFile:
     """text: the bytes of the file without the last newline; base64: what they encode."""
 
 
-KeySource = Discovery | RemoteKeys | FileKeys | InlineKeys | SecretFile
+KeySource = Discovery | RemoteKeys | FileKeys | InlineKeys | SecretFile | OwnKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +204,16 @@ class ProviderState:
     """What went wrong last, empty if the last attempt went well. Holds no secret."""
     retry_after: int = 0
     """Seconds until the next attempt, if something went wrong; 0: with the next request, or when a file changes."""
+    own: bool = False
+    """The keys are those of this process's own token service."""
 
     @property
     def sentence(self) -> str:
         """How it is, for people."""
         if self.error:
             return f"{self.error}; tried again in {self.retry_after} s" if self.retry_after else self.error
+        if self.own:
+            return "in use: the keys of this process's own token service"
         # What never changes, such as keys of the configuration, has no age.
         return f"in use, read {_ago(self.age_seconds)} ago" if self.age_seconds else "in use"
 
@@ -257,9 +262,12 @@ def _fault(provider: JwtProvider) -> str:
             "algorithms are empty or not all known",
         ),
         (
-            (provider.algorithms == SYMMETRIC_ALGORITHMS)
-            if isinstance(provider.keys, SecretFile)
-            else not (provider.algorithms & SYMMETRIC_ALGORITHMS),
+            isinstance(provider.keys, OwnKeys)
+            or (
+                (provider.algorithms == SYMMETRIC_ALGORITHMS)
+                if isinstance(provider.keys, SecretFile)
+                else not (provider.algorithms & SYMMETRIC_ALGORITHMS)
+            ),
             "HS256 goes with secretFile, and alone: a public key must never be taken for a secret",
         ),
         (

@@ -10,18 +10,21 @@ An identity is given again only while verifying the token anew would give the sa
   clock that is set back to before the window misses;
 - while the ``Lease`` of the provider's keys lasts: a key that disappears, or a set that grew too old, ends it for all
   tokens at once, with one assignment. A key that is added ends nothing;
+- a token of this process's own token service, while it is not revoked: it is asked at each use whether it still stands, by
+  what is kept of it for that purpose;
 - from a place that the token's provider reads.
 
 What else decides (issuer, audiences, roles) can't change while the process runs. Two requests that show a new token at
 once do not verify it twice: verification is synchronous, so the second finds what the first left.
 
-Refusals are not remembered. Most cost less than a look-up saves, whoever wants to burn CPU changes a byte each time, and
+Refusals are not remembered (what was revoked answers for itself). Most cost less than a look-up saves, whoever wants to burn CPU changes a byte each time, and
 a refusal would have to be forgotten when a key is *added*. Bounds are a number of entries and a number of bytes; over
 them, and past its window, an entry leaves in order of arrival, but one that was used since gets a second round (CLOCK),
 so that a flood of tokens seen once does not drive out those in use. Claims are kept as the bytes that were signed, a
 third of what parsed ones take and nothing for the garbage collector to walk; the few in use are kept parsed.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
@@ -30,13 +33,16 @@ from hashlib import sha256
 from typing import Any
 
 from extauthz.identity.key_ring import Lease
+from extauthz.identity.standing import OwnToken
 from extauthz.identity.strict_json import read_object
-from extauthz.model import Identity, VerifiedClaims
+from extauthz.model import Deny, Identity, Reason, VerifiedClaims
 
 __all__ = ["DEFAULT_LIMITS", "CacheCounts", "CacheLimits", "StoredClaims", "TokenCache", "digest_of"]
 
 _ENTRY_SIZE = 640
 """Bytes of an entry without its texts, measured on CPython 3.11: digest, slots of both tables, entry, identity, numbers."""
+_OWN_SIZE = 400
+"""Bytes of what an own token can be revoked by."""
 _WORD_SIZE = 64
 """Bytes of a short string beside its characters, with its slot in a set."""
 _PARSED = 512
@@ -82,7 +88,7 @@ class CacheCounts:
     misses: int
     """Tokens that were not remembered."""
     stale: int
-    """Tokens that were remembered, but no longer valid: too old, expired, or verified by a key that has gone."""
+    """Tokens that were remembered, but no longer valid: too old, expired, revoked, or verified by a key that has gone."""
     evicted: int
     """Entries that left before their end, for lack of room."""
     entries: int
@@ -131,6 +137,7 @@ class _Entry:
     until: float
     lease: Lease
     size: int
+    own: OwnToken | None
     used: bool = False
 
     def holds(self, now: float) -> bool:
@@ -151,8 +158,10 @@ class TokenCache:
         self._read = lru_cache(_PARSED)(read_object)
         self._share: Callable[[Any], Any] = lru_cache(_SHARED)(lambda words: words)
 
-    def find(self, digest: bytes, providers: frozenset[str], now: float) -> Identity | None:
-        """What the token with this digest proved, if that still holds and it came from where ``providers`` read."""
+    def find(self, digest: bytes, providers: frozenset[str], now: float) -> Identity | Deny | None:
+        """What the token with this digest proved, if that still holds and it came from where ``providers`` read. Of one that
+        would still verify and does not stand any more: why.
+        """
         entry = self._entries.get(digest)
         if entry is None or entry.identity.provider not in providers:
             self._misses += 1
@@ -160,13 +169,27 @@ class TokenCache:
         if not entry.holds(now):
             self._stale += 1
             return None
+        if entry.own is not None:
+            refusal = entry.own.refusal(now)
+            if refusal is not None:
+                return self._refused(entry, refusal)
         self._hits += 1
         entry.used = True
         return entry.identity
 
-    def keep(self, digest: bytes, identity: Identity, payload: bytes, *, now: float, end: float, lease: Lease) -> None:
+    def keep(
+        self,
+        digest: bytes,
+        identity: Identity,
+        payload: bytes,
+        *,
+        now: float,
+        end: float,
+        lease: Lease,
+        own: OwnToken | None = None,
+    ) -> None:
         """Remember what a token proved just ``now``; ``end`` is when it would no longer verify, in epoch seconds."""
-        size = _size(identity, payload)
+        size = _size(identity, payload) + (0 if own is None else _OWN_SIZE)
         if not self._limits.max_entries or size > self._limits.max_bytes:
             return
         remembered = replace(
@@ -175,7 +198,7 @@ class TokenCache:
             scopes=self._shared(identity.scopes),
             claims=VerifiedClaims(StoredClaims(payload, self._read)),
         )
-        entry = _Entry(remembered, now, min(end, now + self._limits.max_age), lease, size)
+        entry = _Entry(remembered, now, min(end, now + self._limits.max_age), lease, size, own)
         before = self._entries.get(digest)
         self._entries[digest] = entry
         self._bytes += size
@@ -184,6 +207,13 @@ class TokenCache:
         else:
             self._bytes -= before.size
         self._make_room(now)
+
+    def _refused(self, entry: _Entry, refusal: Deny) -> Deny:
+        """Refuse a token. One that is revoked is given never again: it leaves when its turn comes."""
+        self._stale += 1
+        if refusal.reason is Reason.TOKEN_REVOKED:
+            entry.until = -math.inf
+        return replace(refusal, provider=entry.identity.provider)
 
     def counts(self) -> CacheCounts:
         """What happened so far."""

@@ -20,7 +20,9 @@ __all__ = ["draw"]
 _Told = Mapping[str, Any]
 
 _ARROW = ("→ ", "bold yellow")
-_CHECKS = frozenset({"keys", "algorithm", "type", "key", "signature", "text", "audience", "times", "claims", "kind"})
+_CHECKS = frozenset(
+    {"keys", "algorithm", "type", "key", "signature", "text", "audience", "times", "claims", "kind", "standing"}
+)
 """Steps that say little where all of them hold."""
 
 
