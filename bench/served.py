@@ -28,6 +28,7 @@ from typing import Any
 import jwt
 
 from bench.identity import CALL, Endpoint, check, claims, empty_handler, jwt_provider, key_set, signers
+from extauthz.app.observation import PhaseWatch
 from extauthz.check import Check, RequestRules
 from extauthz.identity import Authenticator, CacheLimits, InlineKeys
 from extauthz.limits import MemoryLimiter
@@ -76,6 +77,7 @@ def handler_of(kind: str, keys: InlineKeys) -> Any:
     telemetry = open_telemetry(traces, decisions, Metrics(), version="bench", now=time.time)
     limiter = MemoryLimiter(clock=time.monotonic)
     checks = Check(authenticator, snapshot, RequestRules(), limiter=limiter, new_id=lambda: f"{next(numbers):024x}")
+    PhaseWatch(checks, authenticator, limiter, telemetry, None)
     return CheckHandler(checks, Encoder(), telemetry, deadline=1.0, max_in_flight=512, clock=time.monotonic)
 
 

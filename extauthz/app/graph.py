@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from extauthz import __version__
 from extauthz.app.limiter import rate_limiter
-from extauthz.app.values import authenticator, credential_places, denied_limit, listener, policy_settings, request_rules
+from extauthz.app.observation import PhaseWatch, decision_settings, trace_settings
+from extauthz.app.values import authenticator, denied_limit, listener, policy_settings, request_rules
 from extauthz.check import Check
 from extauthz.config import Config
 from extauthz.fetch import HttpFetcher
@@ -20,6 +21,8 @@ from extauthz.policy import PolicyText, Snapshot, empty, load
 from extauthz.serving import (
     CheckHandler,
     GrpcOptions,
+    Handler,
+    PatientHandler,
     PolicyReloader,
     Readiness,
     Server,
@@ -28,16 +31,7 @@ from extauthz.serving import (
     is_private,
 )
 from extauthz.serving import serve as run
-from extauthz.telemetry import (
-    Activity,
-    DecisionSettings,
-    Metrics,
-    Telemetry,
-    TraceSettings,
-    configure_logs,
-    open_telemetry,
-    toggle_debug,
-)
+from extauthz.telemetry import Activity, Metrics, Telemetry, configure_logs, open_telemetry, toggle_debug
 from extauthz.wire import INTERNAL_ERROR_ANSWER, Encoder
 
 __all__ = ["build", "serve"]
@@ -91,20 +85,15 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         else None
     )
     telemetry = open_telemetry(
-        TraceSettings(config.telemetry.traces.exporter),
-        DecisionSettings(
-            config.telemetry.decisions.sink,
-            credential_places(config) if config.telemetry.decisions.capture else None,
-            config.telemetry.decisions.sample.allow,
-            config.telemetry.decisions.sample.deny,
-            config.telemetry.decisions.omit,
-        ),
+        trace_settings(config),
+        decision_settings(config),
         metrics,
         version=__version__,
         now=time.time,
         activity=activity,
     )
-    handler = CheckHandler(
+    watch = PhaseWatch(check, identity, counted.limiter, telemetry, activity)
+    handler: Handler = CheckHandler(
         check,
         Encoder(
             reasons=config.responses.reasons,
@@ -116,6 +105,15 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         max_in_flight=config.check.max_in_flight,
         clock=time.monotonic,
     )
+    if telemetry.log is not None:
+        handler = PatientHandler(
+            handler,
+            telemetry.log,
+            metrics.held_back,
+            deadline=config.check.deadline,
+            max_waiting=config.check.max_in_flight,
+            clock=time.monotonic,
+        )
     settings = policy_settings(config)
 
     def compile_policies(texts: Sequence[PolicyText], generation: int) -> Snapshot:
@@ -144,7 +142,7 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         policies=policies,
         readiness=readiness,
         metrics=metrics.page,
-        activity=None if activity is None else activity.told,
+        activity=None if activity is None else watch.look,
         certified=metrics.certificate,
         toggle_debug=lambda: toggle_debug(config.telemetry.logs.level),
         transport=config.listen.check.transport,
@@ -156,6 +154,7 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
         tasks={
             "keys": identity.run,
             "provider states": lambda: _report_providers(identity, readiness),
+            "phases": watch.run,
             **counted.tasks(readiness),
         },
         supervisor=None if worker is None else worker.lifeline,

@@ -82,7 +82,7 @@ def _listener_problems(config: Config) -> list[Problem]:
 
 def _log_problems(config: Config) -> list[Problem]:
     sink = config.telemetry.decisions.sink
-    if sink in ("none", "stdout") or Path(sink).parent.is_dir():
+    if sink in ("none", "stdout", "otlp") or Path(sink).parent.is_dir():
         return []
     return [
         Problem(Position("telemetry.decisions.sink"), f"{sink} can't be written: its folder is missing", "create it")

@@ -95,6 +95,11 @@ class Check:
         """Who says who asks."""
         return self._authenticator
 
+    def ask(self, authenticator: Authenticator, limiter: Limiter) -> None:
+        """Ask these from now on: those of before, with somebody in front who watches."""
+        self._authenticator = authenticator
+        self._limiter = limiter
+
     def decide(self, sent: AttributeContext) -> "Decision | Unsettled | Uncharged":
         """Judge what the proxy sent, as far as that needs no waiting."""
         snapshot = self.snapshot

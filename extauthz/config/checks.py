@@ -15,6 +15,7 @@ from extauthz.config.faults import Fault
 from extauthz.config.limits import limit_faults
 from extauthz.config.listeners import CheckListener, Listen, Listener
 from extauthz.config.provider_checks import provider_faults, provider_set_faults
+from extauthz.config.sections import Decisions
 from extauthz.config.token_checks import token_faults
 
 __all__ = ["Readable", "all_faults", "part"]
@@ -70,6 +71,7 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
         yield from token_faults(config, providers_sound=len(providers) == readable.providers, workers=workers)
     if readable.sound("workers") and config.worker_count > 1:
         yield from _worker_faults(readable)
+    yield from _log_faults(config.telemetry.decisions)
 
 
 def _listeners(listen: Listen) -> dict[str, Listener]:
@@ -144,6 +146,17 @@ def _worker_faults(readable: Readable) -> Iterator[Fault]:
                     f"{other} is that of worker {number}: workers listen on {count} ports from {first.port} on",
                     "choose another port",
                 )
+
+
+def _log_faults(decisions: Decisions) -> Iterator[Fault]:
+    """What a decision log can't do with its sink."""
+    path = ("telemetry", "decisions")
+    if decisions.rotate is not None and decisions.sink in ("none", "stdout", "otlp"):
+        yield Fault(
+            (*path, "rotate"), f"sink is {decisions.sink}, and only a file is rotated", "name a file, or remove it"
+        )
+    if decisions.when_full == "wait" and decisions.sink == "none":
+        yield Fault((*path, "whenFull"), "there is no decision log to wait for", "set telemetry.decisions.sink")
 
 
 def _transport_faults(listener: CheckListener) -> Iterator[Fault]:

@@ -32,7 +32,7 @@ __all__ = [
 
 _GROUP = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z")
 
-_SINKS = ("none", "stdout")
+_SINKS = ("none", "stdout", "otlp")
 
 RefuseOrAccept = Literal["refuse", "accept"]
 
@@ -44,6 +44,7 @@ _OMITTABLE = (
     "issuer",
     "method",
     "path",
+    "phases_ms",
     "principal",
     "provider",
     "request_id",
@@ -85,7 +86,7 @@ def _sink(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or value in _SINKS:
         return value
     if "/" not in value:
-        message = f"{value!r} is neither none nor stdout nor a path"
+        message = f"{value!r} is neither none nor stdout nor otlp nor a path"
         raise FieldError(message, f"for a file of that name write ./{value}")
     return located(value, info)
 
@@ -175,6 +176,8 @@ class Traces(Section):
 
     exporter: Literal["none", "otlp", "console"] | None = None
     """none | otlp (gRPC or HTTP, see OTEL_EXPORTER_OTLP_ENDPOINT and _PROTOCOL) | console. Absent: OTEL_TRACES_EXPORTER decides."""
+    denials: Share = 0.0
+    """Which share of the denials has a span even if Envoy does not sample their trace, from 0 to 1."""
 
 
 class Sample(Section):
@@ -188,11 +191,30 @@ class Sample(Section):
     """Of the decisions to deny."""
 
 
+class Rotate(Section):
+    """When the file of the decision log is put aside. Without this section somebody else may do that at any time: the file
+    is followed by its name.
+    """
+
+    max_bytes: Annotated[int, within(65536, 1024**4)] = 128 * 1024**2
+    """The size from which on the file is renamed to `<name>.1`, that one to `<name>.2` and so on. Several workers that write
+    to one file may make it up to a megabyte each longer."""
+    keep: Annotated[int, within(1, 1000)] = 8
+    """How many renamed files are kept."""
+
+
 class Decisions(Section):
     """Where decision records go."""
 
     sink: Annotated[Text, BeforeValidator(_sink)] = "none"
-    """none | stdout | the path of a file, which is appended to and may be rotated: one JSON object a decision."""
+    """none | stdout | otlp (OpenTelemetry log records to a collector, see OTEL_EXPORTER_OTLP_ENDPOINT and _PROTOCOL) | the
+    path of a file, which is appended to and may be rotated: one JSON object a decision."""
+    rotate: Rotate | None = None
+    """Rotates the file by itself."""
+    when_full: Literal["drop", "wait"] = "drop"
+    """What happens while the sink takes records more slowly than they come, or not at all, and 8 MiB wait for it. drop:
+    records are lost, and counted. wait: Checks wait for room as long as their deadline lasts, and are then denied with 503:
+    nothing is allowed without a record."""
     capture: bool = False
     """true: each record holds the request and the verified claims of its caller as well, without credentials, so that it
     can be replayed exactly. Headers, queries and claims say more about people than the rest of a record: keep it short."""

@@ -175,7 +175,7 @@ class PasswordDesk:
         if isinstance(sign_in, str):
             return self._refuse(sign_in)
         if not waited and self._flights.joinable(digest, now):
-            return Wait(self.name, partial(self._arrive, digest, sign_in))
+            return Wait(self.name, partial(self._arrive, digest, sign_in), "directory")
         return self._unavailable(now)
 
     def role_steps(self, identity: Identity) -> Iterable[Step]:

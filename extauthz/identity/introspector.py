@@ -122,7 +122,7 @@ class Introspector:
         if fault := _form_fault(token):
             return Deny(Reason.TOKEN_MALFORMED, fault, provider=self.name)
         if not waited and self._flights.joinable(digest, now):
-            return Wait(self.name, partial(self._arrive, digest, token))
+            return Wait(self.name, partial(self._arrive, digest, token), "introspection")
         return self._unavailable(now)
 
     def role_steps(self, identity: Identity) -> Iterable[Step]:

@@ -68,11 +68,11 @@ class JwtIssuer:
         keys = self._ring.keys()
         if keys is None:
             arrival = None if waited else self._ring.first_arrival()
-            return Wait(self.name, arrival) if arrival else self._keys_unavailable()
+            return Wait(self.name, arrival, "keys") if arrival else self._keys_unavailable()
         claims = self._verifier.verify(token, keys, now)
         if isinstance(claims, UnknownKey):
             arrival = None if waited else self._ring.renewal()
-            return Wait(self.name, arrival) if arrival else claims.denial
+            return Wait(self.name, arrival, "keys") if arrival else claims.denial
         if isinstance(claims, Deny):
             return claims
         if self._standing is not None:

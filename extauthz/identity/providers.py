@@ -232,6 +232,8 @@ class Wait:
 
     provider: str
     arrival: Callable[[], Awaitable[None]]
+    what: str
+    """``keys``, ``introspection`` or ``directory``: for traces and records."""
 
     def ready(self) -> Awaitable[None]:
         """Return when the missing part has arrived or is not going to. Cancelling it harms nobody else."""

@@ -5,6 +5,7 @@ business: that comes in as a ``Handler``.
 """
 
 from extauthz.serving.admin_client import ask_admin
+from extauthz.serving.back_pressure import PatientHandler
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.client import ask_once
 from extauthz.serving.grpc_server import GrpcOptions
@@ -41,6 +42,7 @@ __all__ = [
     "HttpParts",
     "Listener",
     "Observer",
+    "PatientHandler",
     "PolicyReloader",
     "Readiness",
     "Server",

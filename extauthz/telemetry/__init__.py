@@ -15,7 +15,8 @@ from extauthz.telemetry.logs import toggle_debug
 from extauthz.telemetry.merging import MergedMetrics
 from extauthz.telemetry.metrics import LoadOutcome, Metrics, ProviderState
 from extauthz.telemetry.observer import Telemetry, open_telemetry
-from extauthz.telemetry.settings import DecisionSettings, TraceSettings
+from extauthz.telemetry.phases import Phases
+from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSettings
 
 __all__ = [
     "Activity",
@@ -27,7 +28,9 @@ __all__ = [
     "LoadOutcome",
     "MergedMetrics",
     "Metrics",
+    "Phases",
     "ProviderState",
+    "Rotation",
     "Samples",
     "Telemetry",
     "TraceSettings",

@@ -11,7 +11,17 @@ from types import MappingProxyType
 
 from extauthz.model import Allow, AttributeContext, Decision, ShadowVerdict
 
-__all__ = ["ABANDONED", "FIXED", "SHADOW_EVENT", "SPAN_NAME", "WAITED", "decision_attributes", "shadow_attributes"]
+__all__ = [
+    "ABANDONED",
+    "FIXED",
+    "SHADOW_EVENT",
+    "SPAN_NAME",
+    "WAITED",
+    "decision_attributes",
+    "shadow_attributes",
+    "wait_attributes",
+    "wait_name",
+]
 
 SPAN_NAME = "envoy.service.auth.v3.Authorization/Check"
 """``$package.$service/$method``, as the RPC conventions ask for."""
@@ -33,6 +43,9 @@ ABANDONED = "extauthz.abandoned"
 
 WAITED = "extauthz.waited"
 """Seconds of the span that were spent waiting for a provider or the store; absent where nothing was waited for."""
+
+WAITED_FOR = "extauthz.waited_for"
+"""On the span of a wait: ``keys``, ``introspection``, ``directory`` or ``store``."""
 
 SHADOW_EVENT = "extauthz.shadow"
 """An event on the span for each policy or rule in shadow mode that had something to say."""
@@ -80,3 +93,13 @@ def shadow_attributes(shadow: ShadowVerdict) -> dict[str, str]:
     if shadow.rule:
         attributes[RULE] = shadow.rule
     return attributes
+
+
+def wait_name(what: str) -> str:
+    """The name of the span of a wait."""
+    return f"wait for {what}"
+
+
+def wait_attributes(what: str, provider: str) -> dict[str, str]:
+    """What the span of a wait carries."""
+    return {WAITED_FOR: what, PROVIDER: provider} if provider else {WAITED_FOR: what}

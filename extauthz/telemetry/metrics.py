@@ -185,6 +185,11 @@ class Metrics:
             "Decision records that were lost because their sink was slow or failed.",
             registry=registry,
         )
+        self._held_back = Counter(
+            "extauthz_decision_log_waits",
+            "Checks that waited for room in the decision log (telemetry.decisions.whenFull: wait).",
+            registry=registry,
+        )
         self._shadows = LoadedCounter(
             "extauthz_shadow",
             "What policies and rules in shadow mode would have decided: allow, deny.",
@@ -249,9 +254,13 @@ class Metrics:
         """Show how the audit log is doing, asked for whenever Prometheus asks us. To be called once."""
         self._registry.register(AuditSeries(counts))
 
-    def watch_spans(self, counts: Callable[[], tuple[int, int]]) -> None:
-        """Show how many spans were made, and taken by the collector, whenever Prometheus asks us. To be called once."""
+    def watch_spans(self, counts: Callable[[], tuple[int, int, int]]) -> None:
+        """Show how many spans were made, taken by the collector, and lost, whenever Prometheus asks us. To be called once."""
         self._registry.register(_Spans(counts))
+
+    def held_back(self) -> None:
+        """A Check waited until the decision log had room."""
+        self._held_back.inc()
 
     def records_dropped(self, count: int) -> None:
         """Decision records were lost. May be called from any thread."""
@@ -283,16 +292,17 @@ class Metrics:
 class _Spans:
     """Makes the series of the spans out of their plain counts."""
 
-    def __init__(self, counts: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, counts: Callable[[], tuple[int, int, int]]) -> None:
         self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
-        ended, exported = self._counts()
+        ended, exported, dropped = self._counts()
         yield CounterMetricFamily("extauthz_spans_ended", "Spans that were made of Checks.", ended)
+        yield CounterMetricFamily("extauthz_spans_exported", "Spans that the collector took.", exported)
         yield CounterMetricFamily(
-            "extauthz_spans_exported",
-            "Spans that the collector took; if it stays behind those that ended, the others are lost.",
-            exported,
+            "extauthz_spans_dropped",
+            "Spans that were lost: the collector refused them, or takes them more slowly than they come.",
+            dropped,
         )
 
 

@@ -12,22 +12,25 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import structlog
 
 from extauthz.capture import CaptureWriter
 from extauthz.errors import ConfigError, Position, Problem
-from extauthz.model import Allow, AttributeContext, Decision
+from extauthz.model import Allow, AttributeContext, Decision, Deny, Reason
 from extauthz.telemetry.activity import Activity
+from extauthz.telemetry.files import Descriptor, LineFile
 from extauthz.telemetry.metrics import Metrics
+from extauthz.telemetry.parent import Unsampled
+from extauthz.telemetry.phases import Phases, Taken
 from extauthz.telemetry.record import decision_line
 from extauthz.telemetry.redaction import is_sensitive, mask
 from extauthz.telemetry.repeats import Repeats
 from extauthz.telemetry.settings import DecisionSettings, TraceSettings
-from extauthz.telemetry.sinks import Descriptor, LineFile, QueuedSink, Sink, Target
-from extauthz.telemetry.tracing import TracePlan, trace_plan
+from extauthz.telemetry.sinks import BATCH, QueuedSink, Sink, Target
+from extauthz.telemetry.tracing import TracePlan, log_protocol, trace_plan
 
 if TYPE_CHECKING:
     from extauthz.telemetry.spans import CheckTracer, Span
@@ -51,7 +54,9 @@ class Telemetry:
         metrics: Metrics,
         *,
         tracer: "CheckTracer | None" = None,
+        denials: float = 0.0,
         sink: Sink | None = None,
+        log: QueuedSink | None = None,
         captures: CaptureWriter | None = None,
         activity: Activity | None = None,
         shares: tuple[float, float] = (1.0, 1.0),
@@ -63,11 +68,17 @@ class Telemetry:
         """Keep the parts. ``now`` is seconds since the epoch; ``clock``, monotonic, spaces out complaints.
 
         ``shares`` of the decisions to allow and to deny are recorded, as ``chance``, from 0 to 1, has it, without the
-        fields that ``omit`` names.
+        fields that ``omit`` names; ``denials`` are those that have a span without a sampled parent. ``log`` is the sink if
+        it may lose nothing.
         """
         self.metrics = metrics
         self._tracer = tracer
+        self._denials = denials
         self._sink = sink
+        self._log = log
+        self._phases: Phases | None = None
+        self._every = self._looked_at = False
+        self._told_phases = "phases_ms" not in omit
         self._captures = captures
         self._activity = activity
         self._allow, self._deny = shares
@@ -76,20 +87,49 @@ class Telemetry:
         self._now = now
         self._repeats = Repeats(clock)
 
-    def begin(self, metadata: Iterable[tuple[str, str | bytes]]) -> "Span | None":
-        """A Check has come in with this RPC metadata. The span, if there is one, goes to ``finish`` or ``abandon``."""
+    @property
+    def log(self) -> QueuedSink | None:
+        """Where no record may be lost: what says when there is no room. None: records may be, or there are none."""
+        return self._log
+
+    @property
+    def reads_phases(self) -> bool:
+        """Whether where the time went is told of each Check."""
+        return self._sink is not None and self._told_phases
+
+    @property
+    def traces(self) -> bool:
+        """Whether some Checks have spans."""
+        return self._tracer is not None
+
+    def time(self, phases: Phases | None, *, every: bool = True, looked_at: bool = False) -> None:
+        """From now on tell where the time of Checks goes, which are decided through these ``phases``; None: no longer.
+
+        Not of ``every`` one: of those that have a span. ``looked_at``: somebody looks at what goes on.
+        """
+        self._phases = phases
+        self._every = every
+        self._looked_at = looked_at
+
+    def begin(self, metadata: Sequence[tuple[str, str | bytes]]) -> "Span | Unsampled | None":
+        """A Check has come in with this RPC metadata. What is returned goes to ``finish`` or ``abandon``."""
         self.metrics.inflight += 1
-        if self._tracer is None:
-            return None
+        begun = None if self._tracer is None else self._span(self._tracer, metadata)
+        if self._phases is not None:
+            self._phases.begin(timed=self._every or begun is not None)
+        return begun
+
+    def _span(self, tracer: "CheckTracer", metadata: Sequence[tuple[str, str | bytes]]) -> "Span | Unsampled | None":
         try:
-            return self._tracer.begin(metadata)
+            span = tracer.begin(metadata)
         except Exception:  # noqa: BLE001 - the Check goes on without a span
             self._told("span")
             return None
+        return Unsampled(metadata) if span is None and self._denials else span
 
     def finish(
         self,
-        span: "Span | None",
+        begun: "Span | Unsampled | None",
         decision: Decision,
         sent: AttributeContext | None,
         seconds: float,
@@ -102,6 +142,12 @@ class Telemetry:
         metrics = self.metrics
         metrics.inflight -= 1
         verdict = decision.verdict
+        span = None
+        phases = self._phases
+        if phases is not None:
+            phases.ended = phases.clock()
+        if begun is not None:
+            span = self._belated(begun, verdict, seconds) if isinstance(begun, Unsampled) else begun
         try:
             if span is None:
                 metrics.checked(verdict.reason, seconds)
@@ -113,36 +159,64 @@ class Telemetry:
             if decision.shadows:
                 metrics.shadowed(decision.shadows)
             if self._activity is not None:
-                self._activity.decided(decision, sent, seconds)
+                taken = phases.taken(seconds) if phases is not None and self._looked_at else None
+                self._activity.decided(decision, sent, seconds, taken)
         except Exception:  # noqa: BLE001 - the decision stands whatever happens here
             self._told("metrics")
-        if span is not None and self._tracer is not None:
-            self._guarded("span", self._tracer.finish, span, decision, sent, seconds, waited)
-        if self._sink is not None:
-            share = self._share(decision) if decision.shadows or not isinstance(verdict, Allow) else self._allow
-            chosen = share >= 1 or self._chance() < share
-            # A trace that somebody looks at has its record in any case.
-            if chosen or span is not None:
-                share = share if chosen else 0.0
-                self._guarded("record", self._record, span, decision, sent, (seconds, waited), share)
+        if span is not None or self._sink is not None:
+            self._write(span, decision, sent, seconds, waited)
 
-    def abandon(self, span: "Span | None") -> None:
+    def abandon(self, begun: "Span | Unsampled | None") -> None:
         """The caller of the Check went away before there was an answer."""
         self.metrics.inflight -= 1
         self._guarded("metrics", self.metrics.abandoned)
-        if span is not None and self._tracer is not None:
-            self._guarded("span", self._tracer.abandon, span)
+        if begun is not None and not isinstance(begun, Unsampled) and self._tracer is not None:
+            self._guarded("span", self._tracer.abandon, begun)
 
     async def close(self) -> None:
         """Send what is queued, for at most two seconds, and stop. Nothing may be observed afterwards."""
         closings = [part.close for part in (self._tracer, self._sink) if part is not None]
         await asyncio.gather(*(asyncio.to_thread(close, _CLOSE) for close in closings))
 
+    def _write(
+        self,
+        span: "Span | None",
+        decision: Decision,
+        sent: AttributeContext | None,
+        seconds: float,
+        waited: float,
+    ) -> None:
+        """End the span and write the record, as far as there are any."""
+        chosen, share = False, 0.0
+        if self._sink is not None:
+            share = self._share(decision)
+            chosen = share >= 1 or self._chance() < share
+        if not chosen and span is None:
+            return
+        taken = None
+        if self._phases is not None and (self._every or span is not None):
+            taken = self._guarded("phases", self._phases.taken, seconds)
+        if span is not None and self._tracer is not None:
+            if taken is not None and taken.waits:
+                self._guarded("span", self._tracer.waited, span, taken.waits)
+            self._guarded("span", self._tracer.finish, span, decision, sent, seconds, waited)
+        if self._sink is not None:
+            # A trace that somebody looks at has its record in any case.
+            took = seconds, waited, taken
+            if not self._guarded("record", self._record, span, decision, sent, took, share if chosen else 0.0):
+                self.metrics.records_dropped(1)
+
+    def _belated(self, begun: Unsampled, verdict: Allow | Deny, seconds: float) -> "Span | None":
+        """The span of a denial whose parent is not sampled, if it is drawn."""
+        if isinstance(verdict, Allow) or self._tracer is None or self._chance() >= self._denials:
+            return None
+        return self._guarded("span", self._tracer.belated, begun.metadata, seconds)
+
     def _share(self, decision: Decision) -> float:
         """Which share of decisions like this is recorded. What a policy in shadow mode would deny counts as denied."""
         if not isinstance(decision.verdict, Allow):
             return self._deny
-        if all(isinstance(shadow.verdict, Allow) for shadow in decision.shadows):
+        if not decision.shadows or all(isinstance(shadow.verdict, Allow) for shadow in decision.shadows):
             return self._allow
         return max(self._allow, self._deny)
 
@@ -151,11 +225,11 @@ class Telemetry:
         span: "Span | None",
         decision: Decision,
         sent: AttributeContext | None,
-        took: tuple[float, float],
+        took: tuple[float, float, Taken | None],
         share: float,
-    ) -> None:
+    ) -> bool:
         if self._sink is None:
-            return
+            return False
         trace = None if span is None else (span.context.trace_id, span.context.span_id)
         line = decision_line(
             decision,
@@ -163,12 +237,15 @@ class Telemetry:
             now=self._now(),
             seconds=took[0],
             waited=took[1],
+            taken=took[2] if self._told_phases else None,
             trace=trace,
             captures=self._captures,
             share=share,
             omit=self._omit,
         )
-        self._sink.write(line)
+        # What was not looked at may go without a record, or those would be without bound.
+        self._sink.write(line, spare=decision.verdict.reason is Reason.OVERLOADED)
+        return True
 
     def _guarded(self, part: str, act: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result | None:
         """Call; None if that fails. The decision stands whatever happens here."""
@@ -218,16 +295,18 @@ def open_telemetry(
             costs records alone; at the start somebody is there to mend it.
     """
     plan = trace_plan(traces, os.environ)
-    sink = _sink(decisions.sink, metrics)
+    sink = _sink(decisions, metrics, version)
     tracer = None if plan is None else _tracer(plan, version, now)
     if tracer is not None:
-        metrics.watch_spans(lambda: (tracer.ended, tracer.exported))
+        metrics.watch_spans(lambda: (tracer.ended, tracer.exported, tracer.dropped))
     places = decisions.capture
     captures = None if places is None else CaptureWriter(places, mask=mask, sensitive=is_sensitive)
     return Telemetry(
         metrics,
         tracer=tracer,
+        denials=0.0 if plan is None else plan.denials,
         sink=sink,
+        log=sink if decisions.keep else None,
         captures=captures,
         activity=activity,
         shares=(decisions.allow, decisions.deny),
@@ -242,20 +321,27 @@ def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTr
     return CheckTracer(plan, version=version, now=now)
 
 
-def _sink(name: str, metrics: Metrics) -> Sink | None:
-    if name == "none":
+def _sink(decisions: DecisionSettings, metrics: Metrics, version: str) -> QueuedSink | None:
+    if decisions.sink == "none":
         return None
-    return QueuedSink(_target(name), dropped=metrics.records_dropped, clock=time.monotonic)
+    target, batch = _target(decisions, version)
+    return QueuedSink(target, dropped=metrics.records_dropped, clock=time.monotonic, batch=batch, keep=decisions.keep)
 
 
-def _target(name: str) -> Target:
-    if name == "stdout":
-        return Descriptor(sys.stdout.fileno())
-    file = LineFile(name)
+def _target(decisions: DecisionSettings, version: str) -> tuple[Target, int]:
+    """What lines are written to, and how much of them at a time."""
+    if decisions.sink == "stdout":
+        return Descriptor(sys.stdout.fileno()), BATCH
+    if decisions.sink == "otlp":
+        protocol = log_protocol(os.environ)
+        from extauthz.telemetry import collector  # as above
+
+        return collector.CollectorLogs(collector.log_exporter(protocol), version), collector.BATCH
+    file = LineFile(decisions.sink, decisions.rotation)
     try:
         file.open()
     except OSError as error:
-        problem = f"{name} can't be written: {error.strerror}"
+        problem = f"{decisions.sink} can't be written: {error.strerror}"
         hint = "create its folder, and see that the server's user may write there"
         raise ConfigError([Problem(Position("telemetry.decisions.sink"), problem, hint)]) from None
-    return file
+    return file, BATCH

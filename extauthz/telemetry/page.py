@@ -86,7 +86,7 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     metrics.watch_token_cache(_Sample)
     metrics.watch_limiter(_Sample)
     metrics.watch_store(_Sample)
-    metrics.watch_spans(lambda: (0, 0))
+    metrics.watch_spans(lambda: (0, 0, 0))
     metrics.watch_policies(["p"], [("p", "r")])
     metrics.token_series()
     metrics.certificate("listen.check", 1)

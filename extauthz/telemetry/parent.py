@@ -11,11 +11,11 @@ section 4.3), an empty ``tracestate`` is what Envoy sends when there is none.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from extauthz.model import value
 
-__all__ = ["Parent", "find_parent", "may_be_sampled"]
+__all__ = ["Parent", "Unsampled", "find_parent", "may_be_sampled"]
 
 _SAMPLED = 0x01
 _UNSAMPLED, _LENGTH = "-00", 55
@@ -54,6 +54,13 @@ class Parent:
     """The trace flags as they came."""
     state: str = ""
     """The ``tracestate``, checked; empty without one."""
+
+
+@value
+class Unsampled:
+    """A Check without span, which gets one if it is denied."""
+
+    metadata: Sequence[tuple[str, str | bytes]]
 
 
 def may_be_sampled(metadata: Iterable[tuple[str, str | bytes]]) -> bool:

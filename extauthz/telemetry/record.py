@@ -20,6 +20,7 @@ from functools import lru_cache
 
 from extauthz.capture import CaptureWriter
 from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Request, ShadowVerdict
+from extauthz.telemetry.phases import Taken
 from extauthz.telemetry.redaction import harmless, mask
 
 __all__ = ["OMITTABLE", "decision_line"]
@@ -38,9 +39,10 @@ OMITTABLE = frozenset(
         "source",
         "principal",
         "client",
+        "phases_ms",
     ]
 )
-"""Fields that an operator may want in no log. The others say what was decided, and nothing of anybody."""
+"""Fields that an operator may want in no log: what is told of people, and what takes room. The others say what was decided."""
 
 _LIMIT = 256
 _PATH_LIMIT = 1024
@@ -66,13 +68,15 @@ def decision_line(
     captures: CaptureWriter | None = None,
     share: float = 1.0,
     waited: float = 0.0,
+    taken: Taken | None = None,
     omit: Sequence[str] = (),
 ) -> bytes:
     """The record of a decision, with its line end.
 
     ``now`` is seconds since the epoch, ``seconds`` what the decision took, ``trace`` the trace and span id of the Check's
     span; with ``captures`` the request is in it, too. ``share`` is how many of such decisions are recorded, ``waited``
-    the part of ``seconds`` that was spent waiting. Fields without value are left out, and those that ``omit`` names.
+    the part of ``seconds`` that was spent waiting, ``taken`` where they went. Fields without value are left out, and those
+    that ``omit`` names.
     """
     verdict = decision.verdict
     record: dict[str, object] = {
@@ -84,8 +88,7 @@ def decision_line(
         "grpc": decision.grpc,
         "duration_ms": round(seconds * 1000, 3),
     }
-    if waited:
-        record["waited_ms"] = round(waited * 1000, 3)
+    _add_times(record, waited, taken)
     _add_verdict(record, verdict)
     if decision.identity is not None:
         _add_identity(record, decision.identity)
@@ -132,6 +135,22 @@ def _shadow(shadow: ShadowVerdict) -> dict[str, str]:
     told["would"] = "allow" if isinstance(verdict, Allow) else "deny"
     told["reason"] = verdict.reason.word
     return told
+
+
+def _add_times(record: dict[str, object], waited: float, taken: Taken | None) -> None:
+    if waited:
+        record["waited_ms"] = round(waited * 1000, 3)
+    if taken is None:
+        return
+    if taken.waits:
+        record["waited_for"] = [one.what for one in taken.waits]
+    request, identity, policy, limit = taken.seconds
+    record["phases_ms"] = {
+        "request": round(request * 1000, 3),
+        "identity": round(identity * 1000, 3),
+        "policy": round(policy * 1000, 3),
+        "limit": round(limit * 1000, 3),
+    }
 
 
 def _add_verdict(record: dict[str, object], verdict: Allow | Deny) -> None:

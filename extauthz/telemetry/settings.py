@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from extauthz.capture import CredentialPlaces
+from extauthz.telemetry.files import Rotation
 
-__all__ = ["DecisionSettings", "TraceSettings"]
+__all__ = ["DecisionSettings", "Rotation", "TraceSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,8 @@ class TraceSettings:
     exporter: str | None = None
     """``none``, ``otlp`` or ``console``; None: the environment variable OTEL_TRACES_EXPORTER counts, and without it there
     are no traces."""
+    denials: float = 0.0
+    """Which share of the denials has a span although its parent is not sampled, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,11 @@ class DecisionSettings:
     """Where decision records go."""
 
     sink: str = "none"
-    """``none``, ``stdout``, or the path of a file that lines are appended to."""
+    """``none``, ``stdout``, ``otlp``, or the path of a file that lines are appended to."""
+    rotation: Rotation | None = None
+    """When a file is put aside; None: others do that, or nobody."""
+    keep: bool = False
+    """Nothing that was taken is dropped while the process lives; ``Telemetry.log`` says when there is no room."""
     capture: CredentialPlaces | None = None
     """With it each record holds the request too, and this is where credentials are that are left out of it; None: none
     does."""

@@ -4,29 +4,30 @@
 counted and dropped, because a full disk or a reader that has stopped must not keep a decision waiting. The bound is on
 bytes and not on records, since long paths and subjects come from clients.
 
+Who must have a record of everything that was allowed says so (``keep``). Then nothing that was taken is dropped while the
+process lives: the thread tries again for as long as it takes. And ``full`` says when no Check should be let in any more;
+those that were are taken in any case.
+
 The thread writes four times a second, or sooner when the queue is half full, so that a record is at most a quarter of a
 second old when it reaches the operating system. Lost records are counted, and told once a minute and at the end, with
 how many there were.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from extauthz.telemetry.repeats import Repeats
 
-__all__ = ["Descriptor", "LineFile", "QueuedSink", "Sink", "Target"]
+__all__ = ["BATCH", "QueuedSink", "Sink", "Target"]
 
 _CAPACITY = 8 * 1024 * 1024
-_BATCH = 1024 * 1024
+BATCH = 1024 * 1024
+"""Bytes written at a time."""
 _PAUSE = 0.25
-_MODE = 0o640
-"""Records name people and addresses: the owner, and a group for the log shipper, may read them."""
 
 _BEHIND = "the log is not taken as fast as it is written"
 
@@ -36,8 +37,8 @@ _log = structlog.get_logger(__name__)
 class Sink(Protocol):
     """Takes the lines of decision records."""
 
-    def write(self, line: bytes) -> None:
-        """Take one line, with its line end, without waiting and without raising."""
+    def write(self, line: bytes, *, spare: bool = False) -> None:
+        """Take one line, with its line end, without waiting and without raising; a ``spare`` one only if there is room."""
         ...
 
     def close(self, timeout: float) -> None:
@@ -57,64 +58,6 @@ class Target(Protocol):
         ...
 
 
-class Descriptor:
-    """An open descriptor, such as standard output."""
-
-    def __init__(self, descriptor: int) -> None:
-        """Use this descriptor; whoever opened it closes it."""
-        self._descriptor = descriptor
-
-    def write(self, data: bytes) -> int:
-        """Write some of the data."""
-        return os.write(self._descriptor, data)
-
-    def close(self) -> None:
-        """Leave the descriptor open: it is not ours."""
-
-
-class LineFile:
-    """A file that is appended to, and opened again when its name leads to another file: rotated, deleted, replaced."""
-
-    def __init__(self, path: str) -> None:
-        """Write to this path. It is opened when something is written."""
-        self._path = Path(path)
-        self._descriptor: int | None = None
-        self._inode = (0, 0)
-
-    def write(self, data: bytes) -> int:
-        """Write some of the data.
-
-        Raises:
-            OSError: The file could not be opened or written.
-        """
-        return os.write(self.open(), data)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def open(self) -> int:
-        """The descriptor of the file that stands at the path now.
-
-        Raises:
-            OSError: It could not be opened.
-        """
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            found = None
-        if self._descriptor is not None and found is not None and (found.st_dev, found.st_ino) == self._inode:
-            return self._descriptor
-        self.close()
-        # Appending: several processes may write to one file without tearing each other's lines.
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
-        status = os.fstat(descriptor)
-        self._descriptor, self._inode = descriptor, (status.st_dev, status.st_ino)
-        return descriptor
-
-
 class QueuedSink:
     """Queues lines and writes them from a thread. ``write`` is for one thread; it never waits."""
 
@@ -125,17 +68,22 @@ class QueuedSink:
         dropped: Callable[[int], None],
         clock: Callable[[], float],
         capacity: int = _CAPACITY,
+        batch: int = BATCH,
         pause: float = _PAUSE,
+        keep: bool = False,
     ) -> None:
         """Start the thread.
 
         ``dropped`` is told how many lines were lost, from either thread. ``clock`` is monotonic; it and ``pause`` are in
-        seconds, ``capacity`` in bytes.
+        seconds, ``capacity`` and ``batch``, what is written at a time, in bytes. With ``keep`` the target is tried until it
+        takes what it is given.
         """
         self._target = target
         self._dropped = dropped
         self._capacity = capacity
+        self._batch = batch
         self._pause = pause
+        self._keep = keep
         self._repeats = Repeats(clock)
         self._lines: deque[bytes] = deque()
         # Each of the two is written by one thread only, so that neither needs a lock; their difference is the backlog.
@@ -145,16 +93,28 @@ class QueuedSink:
         self._torn = False
         self._unreported = 0
         self._report_lock = threading.Lock()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._closing = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="extauthz-decisions", daemon=True)
         self._thread.start()
 
-    def write(self, line: bytes) -> None:
-        """Queue one line, or count it as dropped if the queue is full."""
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for one more line."""
+        return self._taken - self._done >= self._capacity
+
+    def when_room(self, tell: Callable[[], None]) -> None:
+        """Call ``tell``, from either thread, once there is room. It must not raise."""
+        self._waiting.append(tell)
+        if not self.full:  # it came to be meanwhile, and the thread may have seen nobody waiting
+            self._tell_waiting()
+
+    def write(self, line: bytes, *, spare: bool = False) -> None:
+        """Queue one line, or count it as dropped if the queue is full; one that must be kept is queued all the same."""
         size = len(line)
         before = self._taken - self._done
-        if before + size > self._capacity or self._closing:
+        if (before + size > self._capacity and (spare or not self._keep)) or self._closing:
             self._lost(1, _BEHIND)
             return
         self._lines.append(line)
@@ -177,26 +137,50 @@ class QueuedSink:
             closing = self._closing  # read before the queue is emptied: what was queued before it is then written
             while self._lines:
                 self._write_batch()
+                if self._waiting and not self.full:
+                    self._tell_waiting()
             if closing:
                 self._target.close()
                 return
 
+    def _tell_waiting(self) -> None:
+        while self._waiting:
+            try:
+                tell = self._waiting.popleft()
+            except IndexError:  # the other thread was faster
+                return
+            tell()
+
     def _write_batch(self) -> None:
         batch: list[bytes] = []
         size = 0
-        while self._lines and size < _BATCH:
+        while self._lines and size < self._batch:
             line = self._lines.popleft()
             batch.append(line)
             size += len(line)
-        # A line that was cut short by a full disk ends here, and spoils only itself.
-        data = b"".join((b"\n", *batch) if self._torn else batch)
-        self._writing = len(batch)
-        rest, fault = self._put(data)
+        while batch:
+            # A line that was cut short by a full disk ends here, and spoils only itself.
+            data = b"".join((b"\n", *batch) if self._torn else batch)
+            self._writing = len(batch)
+            rest, fault = self._put(data)
+            left = min(rest.count(b"\n"), len(batch))
+            batch = batch[len(batch) - left :]
+            if batch and not (self._keep and self._again(fault)):
+                self._writing = 0
+                self._lost(left, str(fault))
+                break
         self._writing = 0
-        lost = min(rest.count(b"\n"), len(batch))
         self._done += size
-        if lost:
-            self._lost(lost, str(fault))
+
+    def _again(self, fault: OSError | None) -> bool:
+        """Wait for a moment, having told what is wrong; False if it is time to end."""
+        if self._closing:
+            return False
+        if self._repeats.due() is not None:
+            _log.error("decision records can't be written, and wait", error=str(fault))
+        self._wake.wait(self._pause)
+        self._wake.clear()
+        return True
 
     def _lost(self, lines: int, why: str, *, last: bool = False) -> None:
         """Count lost lines, and tell of all that were lost since the last report, if one is due. For either thread."""

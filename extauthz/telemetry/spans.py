@@ -1,18 +1,24 @@
 """One server span a Check, below Envoy's, made with OpenTelemetry's SDK and exported from a thread of its own.
 
 A span is made only when somebody will see it: the parent is sampled, or there is none and OTEL_TRACES_SAMPLER asks for
-traces that begin here. The provider is our own and not the process's global one, so that no library can hang spans,
-processors or propagators into ours, and the context of a span is built from the RPC's metadata alone.
+traces that begin here. Where denials are wanted whatever their parent says, the span of one is made when it is known to
+be a denial, so that nothing is made of what is allowed. Below the span stand those of what the Check waited for.
 
-The exporter works behind the SDK's bounded queue: an unreachable collector costs dropped spans and nothing else.
+The provider is our own and not the process's global one, so that no library can hang spans, processors or propagators into
+ours, and the context of a span is built from the RPC's metadata alone.
+
+The exporter works behind the SDK's bounded queue: an unreachable collector costs dropped spans and nothing else. What has
+no room in the queue is counted and not made in the first place, so that a collector that hangs costs less than one that
+works.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.trace import (
@@ -35,8 +41,12 @@ from extauthz.telemetry.attributes import (
     WAITED,
     decision_attributes,
     shadow_attributes,
+    wait_attributes,
+    wait_name,
 )
 from extauthz.telemetry.parent import Parent, find_parent, may_be_sampled
+from extauthz.telemetry.phases import Waited
+from extauthz.telemetry.resource import own_resource
 from extauthz.telemetry.tracing import TracePlan
 
 __all__ = ["CheckTracer", "Span"]
@@ -46,6 +56,8 @@ _FAULT = Status(StatusCode.ERROR, Reason.INTERNAL_ERROR.sentence)
 _NANOSECONDS = 1_000_000_000
 _SHADOWS = 32
 """Events of shadow verdicts on one span."""
+_QUEUE: Final = 2048
+"""Spans that may wait for the exporter, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise."""
 
 
 class CheckTracer:
@@ -63,18 +75,21 @@ class CheckTracer:
         self._now = now
         self._roots = plan.roots
         self.ended = 0
-        """Spans that were made; those that are not exported are queued yet, or lost."""
+        """Spans that were made; those that were neither exported nor dropped wait for the exporter."""
+        self._unmade = 0
+        self._room = _queue_size()
         self._exporters = (
             [_exporter(name, plan.protocol) for name in plan.exporters] if exporters is None else [*exporters]
         )
         self._provider = TracerProvider(
             sampler=None if plan.sampler else sampling.DEFAULT_OFF,  # None: as OTEL_TRACES_SAMPLER says
-            resource=_resource(version),
+            resource=own_resource(version),
             shutdown_on_exit=False,
         )
+        self._sampler = self._provider.sampler = _Sampler(self._provider.sampler)
         counting = [_Counting(exporter) for exporter in self._exporters]
         for exporter in counting:
-            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+            self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=self._room))
         self._counting = counting
         self._tracer = self._provider.get_tracer("extauthz", version)
 
@@ -82,6 +97,11 @@ class CheckTracer:
     def exported(self) -> int:
         """Spans that were taken, of several exporters by the one that took fewest."""
         return min((exporter.exported for exporter in self._counting), default=0)
+
+    @property
+    def dropped(self) -> int:
+        """Spans that were refused, or had no room in the queue; of several exporters by the one that refused most."""
+        return self._unmade + max((exporter.refused for exporter in self._counting), default=0)
 
     def begin(self, metadata: Iterable[tuple[str, str | bytes]]) -> Span | None:
         """The span of a Check that came with this RPC metadata; None if nobody will see it."""
@@ -96,18 +116,24 @@ class CheckTracer:
             context = _below(parent)
         else:
             return None
-        span = self._tracer.start_span(
-            SPAN_NAME,
-            context,
-            SpanKind.SERVER,
-            FIXED,
-            start_time=int(self._now() * _NANOSECONDS),
-        )
-        # Not so when OTEL_TRACES_SAMPLER says no: to a trace that would begin here, or to all of them.
-        return span if isinstance(span, Span) and span.is_recording() else None
+        return self._made(context, self._now())
+
+    def belated(self, metadata: Iterable[tuple[str, str | bytes]], seconds: float) -> Span | None:
+        """The span of a Check that began so many ``seconds`` ago and had none, whatever its parent says.
+
+        Below the parent, if there is one: the trace store may not have it. None without room.
+        """
+        parent = find_parent(metadata)
+        with self._sampler:
+            return self._made(_ALONE if parent is None else _below(parent), self._now() - seconds)
 
     def finish(
-        self, span: Span, decision: Decision, sent: AttributeContext | None, seconds: float, waited: float = 0.0
+        self,
+        span: Span,
+        decision: Decision,
+        sent: AttributeContext | None,
+        seconds: float,
+        waited: float = 0.0,
     ) -> None:
         """End the span of a decided Check. A denial is what we are for, and no error; a fault of ours is."""
         span.set_attributes(decision_attributes(decision, sent))
@@ -117,15 +143,26 @@ class CheckTracer:
             span.add_event(SHADOW_EVENT, shadow_attributes(shadow))
         if decision.verdict.reason is Reason.INTERNAL_ERROR:
             span.set_status(_FAULT)
-        self.ended += 1
         # Both ends by one clock and one duration: the wall clock may jump in between.
-        span.end((span.start_time or 0) + int(seconds * _NANOSECONDS))
+        self._end(span, (span.start_time or 0) + int(seconds * _NANOSECONDS))
+
+    def waited(self, span: Span, waits: Iterable[Waited]) -> None:
+        """Below a span that has not ended: what its Check waited for, and for how long."""
+        for one in waits:
+            begin = (span.start_time or 0) + int(one.began * _NANOSECONDS)
+            attributes = wait_attributes(one.what, one.provider)
+            below = set_span_in_context(span, _ALONE)
+            with self._sampler:
+                child = self._tracer.start_span(
+                    wait_name(one.what), below, SpanKind.INTERNAL, attributes, start_time=begin
+                )
+            if isinstance(child, Span):
+                self._end(child, begin + int(one.seconds * _NANOSECONDS))
 
     def abandon(self, span: Span) -> None:
         """End the span of a Check whose caller went away."""
-        self.ended += 1
         span.set_attribute(ABANDONED, True)
-        span.end(int(self._now() * _NANOSECONDS))
+        self._end(span, int(self._now() * _NANOSECONDS))
 
     def close(self, timeout: float) -> None:
         """Export what is queued, for at most about this many seconds; what then is left is lost."""
@@ -137,6 +174,31 @@ class CheckTracer:
             for exporter in self._exporters:
                 exporter.shutdown()
 
+    def _made(self, context: Context, at: float) -> Span | None:
+        """A span that began then, if the sampler wants it and the exporter's queue has room for it."""
+        if self._full():
+            self._unmade += 1
+            return None
+        start = int(at * _NANOSECONDS)
+        span = self._tracer.start_span(SPAN_NAME, context, SpanKind.SERVER, FIXED, start_time=start)
+        # Not so when OTEL_TRACES_SAMPLER says no: to a trace that would begin here, or to all of them.
+        return span if isinstance(span, Span) and span.is_recording() else None
+
+    def _end(self, span: Span, at: int) -> None:
+        """Hand a span over to the exporter, unless there is no room any more."""
+        if self._full():
+            self._unmade += 1
+            return
+        self.ended += 1
+        span.end(at)
+
+    def _full(self) -> bool:
+        """Whether the queue of an exporter has no room; it holds what ended and was not given to it yet."""
+        for exporter in self._counting:  # noqa: SIM110 - a generator costs as much as the comparison
+            if self.ended - exporter.given >= self._room:
+                return True
+        return False
+
     def _chosen(self, parent: Parent) -> bool:
         """What OTEL_TRACES_SAMPLER says of a trace whose caller left the decision to us."""
         if not self._roots:
@@ -145,17 +207,47 @@ class CheckTracer:
         return answer.decision is sampling.Decision.RECORD_AND_SAMPLE
 
 
+class _Sampler(sampling.Sampler):
+    """The sampler that the variables ask for; ``with`` it, spans are made whatever that one says."""
+
+    def __init__(self, usual: sampling.Sampler) -> None:
+        self._usual = usual
+        self._asked = False
+
+    def __enter__(self) -> None:
+        self._asked = True
+
+    def __exit__(self, *_: object) -> None:
+        self._asked = False
+
+    def should_sample(self, parent_context: Context | None, *arguments: Any, **named: Any) -> sampling.SamplingResult:
+        sampler = sampling.ALWAYS_ON if self._asked else self._usual
+        return sampler.should_sample(parent_context, *arguments, **named)
+
+    def get_description(self) -> str:
+        return self._usual.get_description()
+
+
 class _Counting(SpanExporter):
-    """An exporter that counts what was taken. Used by one thread, read by others."""
+    """An exporter that counts what it was given, what was taken and what not. Used by one thread, read by others."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
+        self.given = 0
         self.exported = 0
+        self.refused = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export(spans)
+        self.given += len(spans)
+        try:
+            result = self._exporter.export(spans)
+        except BaseException:
+            self.refused += len(spans)
+            raise
         if result is SpanExportResult.SUCCESS:
             self.exported += len(spans)
+        else:
+            self.refused += len(spans)
         return result
 
     def shutdown(self) -> None:
@@ -172,15 +264,10 @@ def _below(parent: Parent) -> Context:
     return set_span_in_context(NonRecordingSpan(remote), _ALONE)
 
 
-def _resource(version: str) -> Resource:
-    """Who we are: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count, else the service is ``extauthz``."""
-    told = Resource.create()
-    ours = {"service.name": "extauthz", "service.version": version}
-    if not str(told.attributes["service.name"]).startswith("unknown_service"):
-        del ours["service.name"]
-    if "service.version" in told.attributes:
-        del ours["service.version"]
-    return told.merge(Resource(ours))
+def _queue_size() -> int:
+    """What the SDK would take: a variable that is no number counts as absent."""
+    text = os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
+    return int(text) if text.isdecimal() and int(text) else _QUEUE
 
 
 def _exporter(name: str, protocol: str) -> SpanExporter:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from extauthz.errors import ConfigError, Position, Problem
 from extauthz.telemetry.settings import TraceSettings
 
-__all__ = ["TracePlan", "trace_plan"]
+__all__ = ["TracePlan", "log_protocol", "trace_plan"]
 
 _GRPC, _HTTP = "grpc", "http/protobuf"
 _EXPORTERS = ("console", "none", "otlp")
@@ -34,6 +34,8 @@ class TracePlan:
     """A Check without a parent may begin a trace."""
     protocol: str = _GRPC
     """In which ``otlp`` is spoken: ``grpc`` or ``http/protobuf``."""
+    denials: float = 0.0
+    """Which share of the denials has a span whatever its parent says."""
 
 
 def trace_plan(settings: TraceSettings, environ: Mapping[str, str]) -> TracePlan | None:
@@ -48,7 +50,7 @@ def trace_plan(settings: TraceSettings, environ: Mapping[str, str]) -> TracePlan
         return None
     problems: list[Problem] = []
     exporters = _exporters(settings, environ, problems)
-    plan = _plan(exporters, environ, problems) if exporters else None
+    plan = _plan(exporters, settings.denials, environ, problems) if exporters else None
     if problems:
         raise ConfigError(problems)
     return plan
@@ -69,26 +71,45 @@ def _exporters(settings: TraceSettings, environ: Mapping[str, str], problems: li
     return tuple(name for name in names if name in ("otlp", "console"))
 
 
-def _plan(exporters: tuple[str, ...], environ: Mapping[str, str], problems: list[Problem]) -> TracePlan:
-    protocol = _protocol(environ, problems) if "otlp" in exporters else _GRPC
+def _plan(exporters: tuple[str, ...], denials: float, environ: Mapping[str, str], problems: list[Problem]) -> TracePlan:
+    protocol = _protocol(environ, problems, "traces") if "otlp" in exporters else _GRPC
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").lower()  # not stripped: the SDK does not either
     if sampler and sampler not in _SAMPLERS:
         hint = f"known are: {', '.join(_SAMPLERS)}"
         problems.append(Problem(Position("OTEL_TRACES_SAMPLER"), f"there is no sampler {sampler!r}", hint))
     if sampler in _RATIO and not _is_ratio(environ.get("OTEL_TRACES_SAMPLER_ARG") or "1"):
         problems.append(Problem(Position("OTEL_TRACES_SAMPLER_ARG"), "must be a number from 0 to 1"))
-    return TracePlan(exporters, bool(sampler), bool(sampler) and sampler not in _OFF, protocol)
+    roots = bool(sampler) and sampler not in _OFF
+    # always_off is no sampling of anything, not of denials either; parentbased_always_off is what holds without a variable.
+    return TracePlan(exporters, bool(sampler), roots, protocol, 0.0 if sampler == "always_off" else denials)
 
 
-def _protocol(environ: Mapping[str, str], problems: list[Problem]) -> str:
-    """The variable for traces alone beats the one for all signals."""
-    for place in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+def log_protocol(environ: Mapping[str, str]) -> str:
+    """In which protocol decision records are sent to a collector: ``grpc`` or ``http/protobuf``.
+
+    Raises:
+        ConfigError: The variables say something that can't be followed, or that nothing is to be sent.
+    """
+    problems: list[Problem] = []
+    protocol = _protocol(environ, problems, "logs")
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        # Traces are then off without a word. A log that an operator asks for by name does not go missing like that.
+        hint = "unset it, or choose another telemetry.decisions.sink"
+        problems.append(Problem(Position("OTEL_SDK_DISABLED"), "the decision log can't be sent without the SDK", hint))
+    if problems:
+        raise ConfigError(problems)
+    return protocol
+
+
+def _protocol(environ: Mapping[str, str], problems: list[Problem], signal: str) -> str:
+    """The variable for one signal, ``traces`` or ``logs``, beats the one for all."""
+    for place in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         protocol = environ.get(place, "").strip().lower()
         if protocol in (_GRPC, _HTTP):
             return protocol
         if protocol:
             hint = f"set it to {_GRPC}, usually port 4317, or {_HTTP}, usually port 4318"
-            problems.append(Problem(Position(place), f"traces can't be sent over {protocol!r}", hint))
+            problems.append(Problem(Position(place), f"{signal} can't be sent over {protocol!r}", hint))
             break
     return _GRPC
 

@@ -117,19 +117,17 @@ PANELS: Sequence[tuple[str, tuple[Panel, ...]]] = (
                 sometimes=True,
             ),
             Panel(
-                "Records lost",
-                "Decisions that are in no log, because its sink was full or slow.",
-                ((_rate("extauthz_decision_log_dropped_total", "instance"), "{{instance}}"),),
+                "Records lost or late",
+                "Decisions that are in no log, because its sink was full or slow, and Checks that waited for room in it.",
+                (
+                    (_rate("extauthz_decision_log_dropped_total", "instance"), "{{instance}} lost"),
+                    (_rate("extauthz_decision_log_waits_total", "instance"), "{{instance}} waited"),
+                ),
             ),
             Panel(
                 "Spans lost",
-                "Made, and not taken by the collector; a few are always on their way.",
-                (
-                    (
-                        f"{_rate('extauthz_spans_ended_total')} - {_rate('extauthz_spans_exported_total')}",
-                        "",
-                    ),
-                ),
+                "The collector refuses them, or takes them more slowly than they come.",
+                ((_rate("extauthz_spans_dropped_total", "instance"), "{{instance}}"),),
                 sometimes=True,
             ),
             Panel(

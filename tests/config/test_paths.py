@@ -73,7 +73,7 @@ def test_variables_are_relative_to_the_working_directory(deployed: str) -> None:
 
 def test_words_are_no_paths(load: Callable[..., Any]) -> None:
     """The words of the decision sink are not taken for files."""
-    for word in ("none", "stdout"):
+    for word in ("none", "stdout", "otlp"):
         assert load(f"telemetry: {{decisions: {{sink: {word}}}}}").telemetry.decisions.sink == word
 
 
@@ -81,7 +81,7 @@ def test_mistyped_sink(problems: Callable[..., list[str]]) -> None:
     """A word that is not known is not taken for a file either."""
     assert problems("telemetry: {decisions: {sink: stdot}}") == [
         (
-            "1:31: telemetry.decisions.sink: 'stdot' is neither none nor stdout nor a path "
+            "1:31: telemetry.decisions.sink: 'stdot' is neither none nor stdout nor otlp nor a path "
             "(for a file of that name write ./stdot)"
         )
     ]

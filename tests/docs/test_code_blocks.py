@@ -126,6 +126,7 @@ def test_reasons_and_metrics_of_the_docs_are_real() -> None:
     metrics.watch_token_cache(TokenCache(CacheLimits()).counts)
     metrics.watch_limiter(MemoryLimiter(clock=lambda: 0.0).counts)
     metrics.watch_store(lambda: SharedCounts(True, 0.0, "", 0, 0, 0, 0, 0, 0))
+    metrics.watch_spans(lambda: (0, 0, 0))
     page = metrics.render().decode()
     for name in set(re.findall(r"`(extauthz_\w+)", (PROJECT / "docs" / "operations.md").read_text())):
         assert name in page, name

@@ -162,7 +162,7 @@ def test_a_server_that_is_well_alarms_nobody(watched: Watched) -> None:
     with urllib.request.urlopen(f"http://{watched.prometheus}/api/v1/rules", timeout=5) as answer:
         groups = json.load(answer)["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    assert len(rules) == 16
+    assert len(rules) == 17
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
     assert {rule["name"] for rule in rules if rule.get("state") == "firing"} == set()
 

@@ -9,6 +9,7 @@ import pytest
 from extauthz.model import AttributeContext, Decision, Deny, Reason
 from extauthz.telemetry import activity as module
 from extauthz.telemetry.activity import Activity, merged_activity
+from extauthz.telemetry.phases import Taken
 
 
 class Clock:
@@ -107,3 +108,19 @@ def test_workers_are_told_as_one(activity: Activity, clock: Clock, allowed: Deci
     merged = json.loads(merged_activity([activity.told(), other.told()]))
     assert [record["rule"] for record in merged["denials"]] == ["new", "old"]
     assert {entry["rule"]: entry["checks"] for entry in merged["rules"]}[allowed.verdict.rule] == 2
+
+
+def test_phases_add_up_while_somebody_looks(
+    activity: Activity, clock: Clock, allowed: Decision, sent: AttributeContext
+) -> None:
+    """Of those Checks that were timed, also of several workers; who looked once may look again for a while."""
+    watched = [activity.watched]
+    activity.decided(allowed, sent, 0.001)
+    activity.decided(allowed, sent, 0.001, Taken((0.1, 0.2, 0.3, 0.4)))
+    expected = {"request": 0.1, "identity": 0.2, "policy": 0.3, "limit": 0.4}
+    assert told(activity)["phases"] == {"checks": 1, "seconds": expected}
+    watched.append(activity.watched)
+    both = json.loads(merged_activity([activity.told(), activity.told()]))
+    assert both["phases"] == {"checks": 2, "seconds": {name: 2 * seconds for name, seconds in expected.items()}}
+    clock.now += 60
+    assert [*watched, activity.watched] == [False, True, False]

@@ -112,7 +112,7 @@ async def test_captures_are_off_unless_asked_for(
 ) -> None:
     """Without the setting no record has a header or claim in it."""
     file = tmp_path / "decisions.log"
-    settings = DecisionSettings(str(file), capture)
+    settings = DecisionSettings(str(file), capture=capture)
     telemetry = open_telemetry(TraceSettings("none"), settings, metrics, version="1", now=time.time)
     telemetry.finish(telemetry.begin(()), allowed, sent, 0.001)
     await telemetry.close()

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from extauthz.errors import ConfigError
 from extauthz.model import Allow, AttributeContext, Decision, Deny, Reason, ShadowVerdict
-from extauthz.telemetry import DecisionSettings, Metrics, Telemetry, TraceSettings, open_telemetry
+from extauthz.telemetry import DecisionSettings, Metrics, Phases, Telemetry, TraceSettings, open_telemetry
 from extauthz.telemetry.spans import CheckTracer
-from extauthz.telemetry.tracing import TracePlan
+from extauthz.telemetry.tracing import TracePlan, trace_plan
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "611ec7590ab59ae3"
 SAMPLED = [("traceparent", f"00-{TRACE}-{SPAN}-01")]
@@ -28,7 +28,7 @@ class Lines:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
 
-    def write(self, line: bytes) -> None:
+    def write(self, line: bytes, *, spare: bool = False) -> None:
         self.lines.append(json.loads(line))
 
     def close(self, timeout: float) -> None:
@@ -197,3 +197,88 @@ def test_wrong_variable_stops_the_start(metrics: Metrics, monkeypatch: pytest.Mo
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
     with pytest.raises(ConfigError, match="OTEL_TRACES_EXPORTER: there is no exporter 'zipkin'"):
         open_telemetry(TraceSettings(), DecisionSettings(), metrics, version="1", now=time.time)
+
+
+def traced_denials(share: float, chance: float, metrics: Metrics, *decisions: Decision) -> list[str]:
+    """Which decisions without a sampled parent have a span."""
+    exporter = InMemorySpanExporter()
+    plan = TracePlan(("otlp",), sampler=False, roots=False, denials=share)
+    tracer = CheckTracer(plan, version="1", now=time.time, exporters=[exporter])
+    telemetry = Telemetry(metrics, tracer=tracer, denials=share, now=time.time, chance=lambda: chance)
+    for decision in decisions:
+        telemetry.finish(telemetry.begin([("traceparent", f"00-{TRACE}-{SPAN}-00")]), decision, None, 0.001)
+    telemetry.abandon(telemetry.begin(()))
+    tracer.close(5)
+    return [str((span.attributes or {})["extauthz.decision"]) for span in exporter.get_finished_spans()]
+
+
+def test_denials_are_sampled_more_than_their_parent_says(
+    metrics: Metrics, allowed: Decision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a share; what is allowed never has a span, and none is made of it."""
+    denied = Decision("d-2", Deny(Reason.NO_RULE), 1)
+    assert traced_denials(0.0, 0.0, metrics, allowed, denied) == []
+    assert traced_denials(0.1, 0.05, metrics, allowed, denied) == ["deny"]
+    assert traced_denials(0.1, 0.1, metrics, allowed, denied) == []
+    assert traced_denials(1.0, 0.99, metrics, allowed, denied, allowed) == ["deny"]
+    made: list[Any] = []
+    monkeypatch.setattr(CheckTracer, "_made", lambda *asked: made.append(asked))
+    assert traced_denials(1.0, 0.5, metrics, *[allowed] * 100) == []
+    assert made == []
+
+
+async def test_the_record_of_a_traced_denial_names_its_span(
+    capfd: pytest.CaptureFixture[str], metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which came to be before it."""
+    settings = TraceSettings("console", denials=1.0)
+    telemetry = open_telemetry(settings, DecisionSettings("stdout"), metrics, version="1", now=lambda: 1.5)
+    begun = telemetry.begin([("traceparent", f"00-{TRACE}-{SPAN}-00")])
+    telemetry.finish(begun, Decision("d-2", Deny(Reason.NO_RULE), 1), None, 0.001)
+    await telemetry.close()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    record = next(line for line in lines if "reason" in line)
+    span = next(line for line in lines if "context" in line)
+    assert record["trace_id"] == TRACE
+    assert span["context"]["span_id"] == "0x" + record["span_id"]
+
+
+def test_always_off_is_no_denial_either(monkeypatch: pytest.MonkeyPatch, metrics: Metrics) -> None:
+    """OTEL_TRACES_SAMPLER=always_off means nothing at all."""
+    plan = trace_plan(TraceSettings("otlp", denials=1.0), {"OTEL_TRACES_SAMPLER": "always_off"})
+    assert plan is not None
+    assert plan.denials == 0.0
+
+
+def test_a_record_that_can_not_be_made_is_counted(metrics: Metrics, allowed: Decision) -> None:
+    """As it is lost like any other."""
+    broken: Any = Broken()
+    with capture_logs():
+        Telemetry(metrics, sink=broken, now=time.time).finish(None, allowed, None, 0.001)
+    assert b"extauthz_decision_log_dropped_total 1.0" in metrics.render()
+
+
+def timed(metrics: Metrics, omit: tuple[str, ...] = ()) -> tuple[Telemetry, Lines, Phases]:
+    """Records of Checks that are timed."""
+    sink, phases = Lines(), Phases(lambda: 100.0)
+    telemetry = Telemetry(metrics, sink=sink, omit=omit, now=time.time)
+    telemetry.time(phases)
+    return telemetry, sink, phases
+
+
+def test_a_record_says_where_the_time_went(metrics: Metrics, allowed: Decision) -> None:
+    """By phases, and what was waited for; or not, if nobody wants it."""
+    for omit in ((), ("phases_ms",)):
+        telemetry, sink, phases = timed(metrics, omit)
+        begun = telemetry.begin(())
+        phases.asked, phases.found = 99.991, 99.995
+        phases.waits = (("keys", "corporate", 99.992, 99.994),)
+        telemetry.finish(begun, allowed, None, 0.01, 0.002)
+        (line,) = sink.lines
+        assert line["duration_ms"] == 10
+        if omit:
+            assert "phases_ms" not in line
+        else:
+            assert line["phases_ms"] == {"request": 1, "identity": 4, "policy": 5, "limit": 0}
+            assert line["waited_for"] == ["keys"]
+        assert telemetry.reads_phases is not bool(omit)

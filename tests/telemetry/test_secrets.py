@@ -51,7 +51,7 @@ class Lines:
     def __init__(self) -> None:
         self.text = b""
 
-    def write(self, line: bytes) -> None:
+    def write(self, line: bytes, *, spare: bool = False) -> None:
         self.text += line
 
     def close(self, timeout: float) -> None:

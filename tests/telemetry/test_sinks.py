@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from extauthz.telemetry.sinks import Descriptor, LineFile, QueuedSink, Target
+from extauthz.telemetry.files import Descriptor, LineFile
+from extauthz.telemetry.sinks import QueuedSink, Target
 
 
 class Drops:
@@ -34,8 +35,8 @@ def sink(drops: Drops) -> Iterator[Callable[..., QueuedSink]]:
     """Opens sinks on a target, which are closed at the end."""
     opened: list[QueuedSink] = []
 
-    def open_(target: Target, *, capacity: int = 1 << 20, pause: float = 0.01) -> QueuedSink:
-        opened.append(QueuedSink(target, dropped=drops, clock=lambda: 0.0, capacity=capacity, pause=pause))
+    def open_(target: Target, *, capacity: int = 1 << 20, pause: float = 0.01, keep: bool = False) -> QueuedSink:
+        opened.append(QueuedSink(target, dropped=drops, clock=lambda: 0.0, capacity=capacity, pause=pause, keep=keep))
         return opened[-1]
 
     yield open_
@@ -220,3 +221,64 @@ def test_path_that_can_not_be_opened(tmp_path: Path, sink: Callable[..., QueuedS
     path.parent.mkdir()
     own.write(b"2\n")
     eventually(lambda: path.exists() and path.read_bytes() == b"2\n")
+
+
+def test_what_must_be_kept_waits_for_the_disk(sink: Callable[..., QueuedSink], drops: Drops) -> None:
+    """No line is lost by a full disk; the one that it cut short is written once more, whole, and it is told once."""
+    target = Full(6)
+    with capture_logs() as logs:
+        own = sink(target, pause=0.001, keep=True)
+        for line in (b"111\n", b"222\n", b"333\n"):
+            own.write(line)
+        eventually(lambda: target.data == b"111\n22")
+        target.room = 3
+        eventually(lambda: target.data.startswith(b"111\n22\n22"))
+        target.room = 100
+        eventually(lambda: target.data.endswith(b"333\n"))
+    whole = [line for line in target.data.splitlines() if len(line) == 3]
+    assert whole == [b"111", b"222", b"333"]
+    assert drops.total == 0
+    assert [(log["event"], log["error"]) for log in logs] == [
+        ("decision records can't be written, and wait", "[Errno 28] No space left on device")
+    ]
+
+
+def test_a_full_queue_says_so_and_takes_what_must_be_kept(sink: Callable[..., QueuedSink], drops: Drops) -> None:
+    """Those that were let in are taken beyond the bound, spare ones are not; and whoever waits is told of room."""
+    target = Stuck()
+    own = sink(target, capacity=1000, pause=0.001, keep=True)
+    told = threading.Event()
+    for number in range(10):
+        assert own.full is False, number
+        own.write(b"x" * 99 + b"\n")
+    assert own.full
+    own.write(b"y" * 99 + b"\n")
+    assert drops.total == 0
+    own.write(b"z" * 99 + b"\n", spare=True)
+    assert drops.total == 1
+    own.when_room(told.set)
+    assert not told.is_set()
+    target.go.set()
+    assert told.wait(5)
+    eventually(lambda: len(target.data) == 1100)
+    assert b"z" not in target.data
+
+
+def test_whoever_asks_when_there_is_room_is_told_at_once(sink: Callable[..., QueuedSink]) -> None:
+    """It may have come to be between the question whether it is full and this one."""
+    told = threading.Event()
+    sink(Full(1000), pause=60, keep=True).when_room(told.set)
+    assert told.is_set()
+
+
+def test_the_end_does_not_wait_for_a_full_disk(sink: Callable[..., QueuedSink], drops: Drops) -> None:
+    """What could not be written until then is lost after all, and counted."""
+    own = sink(Full(0), pause=0.001, keep=True)
+    with capture_logs() as logs:
+        own.write(b"1\n")
+        own.write(b"2\n")
+        began = time.perf_counter()
+        own.close(5)
+        assert time.perf_counter() - began < 4
+    assert drops.total == 2
+    assert logs[-1]["event"] == "decision records were lost"

@@ -117,6 +117,26 @@ def test_what_is_wrong_stands_out() -> None:
     assert "\x1b" not in told
 
 
+def test_the_slowest_phase_comes_first() -> None:
+    """Of the Checks that were timed between two looks; without any, nothing is told."""
+
+    def phases(checks: int, **seconds: float) -> str:
+        return json.dumps({"rules": [], "denials": [], "phases": {"checks": checks, "seconds": seconds}})
+
+    before, now = phases(100, request=1.0, identity=1.0), phases(300, request=1.002, identity=1.006)
+    found = view(seen(0, checks(0, 0), told=before), seen(1, checks(1, 0), told=now))
+    assert [(one.name, round(one.seconds * 1e6), round(one.share, 2)) for one in found.phases] == [
+        ("identity", 30, 0.75),
+        ("request", 10, 0.25),
+    ]
+    text = io.StringIO()
+    Console(file=text, width=120).print(screen(found, "x", harmless))
+    assert "where the time goes  identity 30 us (75%)  request 10 us (25%)" in text.getvalue()
+    assert view(seen(0, checks(0, 0), told=now), seen(1, checks(1, 0), told=now)).phases == ()
+    again = view(seen(0, checks(0, 0), told=now), seen(1, checks(1, 0), told=phases(1, request=0.5)))
+    assert [one.seconds for one in again.phases] == [0.5]
+
+
 def test_a_server_that_tells_no_activity_says_so() -> None:
     """Where anybody could ask for it."""
     found = view(seen(0, checks(0, 0)), seen(1, checks(1, 0)))

@@ -25,6 +25,8 @@ def screen(seen: View, title: str, harmless: Callable[[str], str]) -> "Renderabl
     left = _table("why denied", seen.reasons, "reason")
     right = _table("busiest rules", seen.rules, "policy and rule", harmless)
     parts.append(_beside(left, right))
+    if seen.phases:
+        parts.append(_phases(seen))
     if seen.limits or seen.workers:
         parts.append(_beside(_table("rates", seen.limits, "outcome"), _table("workers", seen.workers, "worker")))
     if seen.providers:
@@ -98,6 +100,13 @@ def _table(title: str, counts: Sequence[Count], name: str, harmless: Callable[[s
     if not counts:
         table.add_row(Text("none", "dim"), "", "")
     return table
+
+
+def _phases(seen: View) -> "RenderableType":
+    from rich.text import Text
+
+    told = (f"{phase.name} {phase.seconds * 1e6:,.0f} us ({phase.share:.0%})" for phase in seen.phases)
+    return Text.assemble(("where the time goes  ", "bold"), "  ".join(told))
 
 
 def _providers(seen: View) -> "Table":

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Count", "Provider", "Seen", "View", "view"]
+__all__ = ["Count", "Phase", "Provider", "Seen", "View", "view"]
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 _CHECKS = "extauthz_check_total"
@@ -33,6 +33,17 @@ class Count:
     name: str
     per_second: float
     total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of every Check."""
+
+    name: str
+    seconds: float
+    """What it takes of one Check, as a mean."""
+    share: float
+    """Of the whole time, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,8 @@ class View:
     """Of denials, the most frequent first."""
     rules: tuple[Count, ...]
     """The busiest."""
+    phases: tuple[Phase, ...]
+    """Where the time of Checks goes, the slowest first; empty if none was timed."""
     limits: tuple[Count, ...]
     """Charges of rules with a rate, by what became of them."""
     providers: tuple[Provider, ...]
@@ -109,6 +122,7 @@ def view(before: Seen, now: Seen) -> View:
         memory=now.samples.get(("process_resident_memory_bytes", ()), 0.0),
         reasons=between.counts("reason", _CHECKS, {"result": "deny"}),
         rules=between.rules(before.activity, activity),
+        phases=_phases(before.activity, activity),
         limits=between.counts("outcome", "extauthz_limit_total"),
         providers=_providers(now.samples),
         remembered=hits.get("hit", 0.0) / looks if looks else None,
@@ -190,6 +204,20 @@ class _Between:
                 return bound if bound != float("inf") else lower
             lower = bound
         return lower
+
+
+def _phases(before: str, now: Mapping[str, Any]) -> tuple[Phase, ...]:
+    told = now.get("phases", {"checks": 0, "seconds": {}})
+    last = json.loads(before).get("phases") if before else None
+    if last is None or last["checks"] > told["checks"]:
+        last = {"checks": 0, "seconds": {}}
+    checks = told["checks"] - last["checks"]
+    spent = {name: seconds - last["seconds"].get(name, 0.0) for name, seconds in told["seconds"].items()}
+    whole = sum(spent.values())
+    if checks <= 0 or whole <= 0:
+        return ()
+    made = [Phase(name, seconds / checks, seconds / whole) for name, seconds in spent.items()]
+    return tuple(sorted(made, key=lambda phase: -phase.seconds))
 
 
 def _providers(samples: Samples) -> tuple[Provider, ...]:
