@@ -49,6 +49,10 @@ class Observer(Protocol):
         """The caller went away before there was an answer."""
         ...
 
+    def trace(self, span: Any) -> str:
+        """The trace that a Check belongs to, for the log; empty if nobody knows."""
+        ...
+
 
 class CheckHandler:
     """Implements ``extauthz.serving.transport.Handler``."""
@@ -87,7 +91,7 @@ class CheckHandler:
             sent = decode(message)
             decided = self._check.decide(sent)
         except Exception as error:  # noqa: BLE001 - the border: whatever it is, the answer is a denial
-            decided = self._fault(error, sent)
+            decided = self._fault(error, sent, span)
         if isinstance(decided, Decision):
             return self._answer(decided, sent, span, started, budget)
         if self._in_flight >= self._max_in_flight:
@@ -113,7 +117,7 @@ class CheckHandler:
             self._observer.abandon(span)
             raise
         except Exception as error:  # noqa: BLE001 - the border: whatever it is, the answer is a denial
-            decided = self._fault(error, sent)
+            decided = self._fault(error, sent, span)
         return self._answer(decided, sent, span, started, budget, waited=self._clock() - asked)
 
     def _answer(
@@ -132,7 +136,7 @@ class CheckHandler:
         try:
             answer = self._encoder.encode(decision)
         except Exception as error:  # noqa: BLE001 - as above
-            decision = self._fault(error, sent)
+            decision = self._fault(error, sent, span)
             answer = self._encode_fault(decision)
         self._observer.finish(span, decision, sent, self._clock() - started, waited)
         return answer
@@ -140,10 +144,12 @@ class CheckHandler:
     def _late(self, sent: AttributeContext | None, request: Request | None) -> Decision:
         return self._check.refuse(Reason.DEADLINE_EXCEEDED, "the deadline passed before the decision", sent, request)
 
-    def _fault(self, error: Exception, sent: AttributeContext | None) -> Decision:
+    def _fault(self, error: Exception, sent: AttributeContext | None, span: Any) -> Decision:
         """The denial for an exception that nobody expected. Its text may hold parts of the request: it is not logged."""
         decision = self._check.refuse(Reason.INTERNAL_ERROR, "an unexpected fault; the log has it", sent)
-        _log.error("check failed, request denied", decision_id=decision.id, fault=describe(error))
+        trace = self._observer.trace(span)
+        known = {"decision_id": decision.id, "trace_id": trace} if trace else {"decision_id": decision.id}
+        _log.error("check failed, request denied", **known, fault=describe(error))
         return decision
 
     def _encode_fault(self, decision: Decision) -> bytes:

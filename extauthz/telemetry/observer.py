@@ -23,7 +23,7 @@ from extauthz.model import Allow, AttributeContext, Decision, Deny, Reason
 from extauthz.telemetry.activity import Activity
 from extauthz.telemetry.files import Descriptor, LineFile
 from extauthz.telemetry.metrics import Metrics
-from extauthz.telemetry.parent import Unsampled
+from extauthz.telemetry.parent import Unsampled, find_parent
 from extauthz.telemetry.phases import Phases, Taken
 from extauthz.telemetry.record import decision_line
 from extauthz.telemetry.redaction import is_sensitive, mask
@@ -172,6 +172,15 @@ class Telemetry:
         self._guarded("metrics", self.metrics.abandoned)
         if begun is not None and not isinstance(begun, Unsampled) and self._tracer is not None:
             self._guarded("span", self._tracer.abandon, begun)
+
+    def trace(self, begun: "Span | Unsampled | None") -> str:
+        """The trace that a Check belongs to, in hexadecimal; empty if it has no span and can get none."""
+        if begun is None:
+            return ""
+        if not isinstance(begun, Unsampled):
+            return self._guarded("span", _trace_id, begun) or ""
+        parent = find_parent(begun.metadata)
+        return "" if parent is None else f"{parent.trace_id:032x}"
 
     async def close(self) -> None:
         """Send what is queued, for at most two seconds, and stop. Nothing may be observed afterwards."""

@@ -56,6 +56,16 @@ def test_an_exception_is_a_denial() -> None:
     assert logs[0]["decision_id"] == journey.watcher.finished[0].id
 
 
+def test_a_fault_is_told_with_its_trace() -> None:
+    """From the line in the log to the trace and to the record; without a trace the line names none."""
+    journey = Journey(policies(ALLOW_ALL), Always(RuntimeError("secret-canary")))
+    for journey.watcher.traced in ("0af7651916cd43dd8448eb211c80319c", ""):
+        with capture_logs() as logs:
+            journey.answer(check_request())
+        assert logs[0].get("trace_id", "") == journey.watcher.traced
+        assert logs[0]["decision_id"]
+
+
 def test_garbage_is_a_denial() -> None:
     """Not an RPC error, which a proxy that fails open would turn into an allow."""
     response = Journey(policies(ALLOW_ALL)).answer(b"\xff\xfe garbage")

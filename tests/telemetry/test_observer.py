@@ -282,3 +282,19 @@ def test_a_record_says_where_the_time_went(metrics: Metrics, allowed: Decision) 
             assert line["phases_ms"] == {"request": 1, "identity": 4, "policy": 5, "limit": 0}
             assert line["waited_for"] == ["keys"]
         assert telemetry.reads_phases is not bool(omit)
+
+
+def test_the_log_learns_the_trace_of_a_check(metrics: Metrics) -> None:
+    """Of one that has a span, or may get one; of others there is none to be found."""
+    exporter = InMemorySpanExporter()
+    plan = TracePlan(("otlp",), sampler=False, roots=False)
+    tracer = CheckTracer(plan, version="1", now=time.time, exporters=[exporter])
+    unsampled = [("traceparent", f"00-{TRACE}-{SPAN}-00")]
+    always = Telemetry(metrics, tracer=tracer, denials=1.0, now=time.time)
+    assert [always.trace(always.begin(metadata)) for metadata in (SAMPLED, unsampled, [])] == [TRACE, TRACE, ""]
+    parents = Telemetry(metrics, tracer=tracer, now=time.time)
+    assert [parents.trace(parents.begin(metadata)) for metadata in (SAMPLED, unsampled)] == [TRACE, ""]
+    broken: Any = object()
+    with capture_logs():
+        assert parents.trace(broken) == ""
+    tracer.close(1)
