@@ -9,6 +9,7 @@
     +-- KeySetError             a key set that can't be used
     +-- UpstreamError           another server did not answer as it should (fetch, ldap)
     |   +-- EntryError          one entry of a directory can't be used; the directory itself is well
+    |   +-- VaultError          Vault or OpenBao refused what was asked, or did not answer
     +-- ServingError            a listener or a certificate could not be set up
     +-- StoreError              what keeps the token service's records can't be reached or written to
     +-- SigningError            a signing key can't be had or used now
@@ -34,6 +35,7 @@ __all__ = [
     "SigningError",
     "StoreError",
     "UpstreamError",
+    "VaultError",
 ]
 
 
@@ -99,6 +101,15 @@ class UpstreamError(ExtAuthzError):
 
 class EntryError(UpstreamError):
     """One entry of a directory can't be used, or is not the only one. It concerns this person, and nobody else."""
+
+
+class VaultError(UpstreamError):
+    """Vault or OpenBao refused what was asked, or could not be asked. The text holds no secret."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        """Keep the HTTP status of the answer; 0: there was none."""
+        super().__init__(message)
+        self.status = status
 
 
 class ServingError(ExtAuthzError):

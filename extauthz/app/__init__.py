@@ -9,5 +9,16 @@ from extauthz.app.graph import build, serve
 from extauthz.app.suites import Run, run_suites
 from extauthz.app.supervising import supervise
 from extauthz.app.validation import ValidationReport, validate
+from extauthz.app.vault import Secrets
 
-__all__ = ["Run", "ValidationReport", "build", "engine", "run_suites", "serve", "supervise", "validate"]
+__all__ = [
+    "Run",
+    "Secrets",
+    "ValidationReport",
+    "build",
+    "engine",
+    "run_suites",
+    "serve",
+    "supervise",
+    "validate",
+]

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from extauthz import __version__
 from extauthz.app.limiter import rate_limiter
 from extauthz.app.observation import PhaseWatch, decision_settings, trace_settings
+from extauthz.app.renewal import Renewal
 from extauthz.app.values import authenticator, denied_limit, listener, policy_settings, request_rules
+from extauthz.app.vault import Secrets
 from extauthz.check import Check
 from extauthz.config import Config
 from extauthz.fetch import HttpFetcher
@@ -30,8 +32,14 @@ from extauthz.serving import (
     WorkerPlace,
     is_private,
 )
-from extauthz.serving import serve as run
-from extauthz.telemetry import Activity, Metrics, Telemetry, configure_logs, open_telemetry, toggle_debug
+from extauthz.telemetry import (
+    Activity,
+    Metrics,
+    Telemetry,
+    configure_logs,
+    open_telemetry,
+    toggle_debug,
+)
 from extauthz.wire import INTERNAL_ERROR_ANSWER, Encoder
 
 __all__ = ["build", "serve"]
@@ -40,27 +48,45 @@ _LOOK_AT_PROVIDERS = 0.2
 """Seconds between looks at the providers' states, for readiness."""
 
 
-def serve(config: Config, worker: WorkerPlace | None = None) -> int:
+def serve(
+    config: Config,
+    worker: WorkerPlace | None = None,
+    *,
+    secrets: Secrets | None = None,
+    reload: Callable[[], Config] | None = None,
+) -> int:
     """Run the server until it is asked to stop; gives the exit code. ``worker``: it is one of several.
+
+    ``secrets`` has what the configuration refers to; where one of its values changes, the configuration is read again with
+    ``reload``, and a server with it takes the place of the one that runs. Of several workers the supervisor sees to that.
 
     Raises:
         ConfigError, PolicyError, ServingError: It can't start; nothing was opened.
     """
     configure_logs(config.telemetry.logs.level)
-    asyncio.run(_serve(config, worker))
+    asyncio.run(_serve(config, worker, secrets, reload))
     return 0
 
 
-async def _serve(config: Config, worker: WorkerPlace | None) -> None:
-    server, telemetry = build(config, worker)
-    try:
-        await run(server)
-    finally:
-        await telemetry.close()
+async def _serve(
+    config: Config, worker: WorkerPlace | None, secrets: Secrets | None, reload: Callable[[], Config] | None
+) -> None:
+    renewal: Renewal | None = Renewal(config, reload)
+    while renewal is not None:
+        server, telemetry = build(renewal.config, worker, secrets, renewal.changed)
+        try:
+            renewal = await renewal.serve(server)
+        finally:
+            await telemetry.close()
 
 
-def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Telemetry]:
-    """All objects of one server, in the running event loop; nothing is opened yet."""
+def build(
+    config: Config,
+    worker: WorkerPlace | None = None,
+    secrets: Secrets | None = None,
+    changed: Callable[[Sequence[str]], None] = lambda _names: None,
+) -> tuple[Server, Telemetry]:
+    """All objects of one server, in the running event loop; nothing is opened yet. ``changed`` is told of secrets."""
     identity = authenticator(config, HttpFetcher(), time.time)
     counted = rate_limiter(config, time.monotonic)
     check = Check(
@@ -156,6 +182,7 @@ def build(config: Config, worker: WorkerPlace | None = None) -> tuple[Server, Te
             "provider states": lambda: _report_providers(identity, readiness),
             "phases": watch.run,
             **counted.tasks(readiness),
+            **({} if secrets is None else secrets.tasks(readiness, changed)),
         },
         supervisor=None if worker is None else worker.lifeline,
         drain_delay=config.check.drain_delay,

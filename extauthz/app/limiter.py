@@ -85,6 +85,7 @@ def rate_limiter(config: Config, clock: Callable[[], float]) -> RateLimiter:
             StoreSettings(
                 url=store.url,
                 username=store.username,
+                username_file=store.username_file,
                 password_file=store.password_file,
                 ca_file=store.ca_file,
                 cert_file=store.cert_file,

@@ -5,10 +5,11 @@ needs of it, and once more before workers are started anew, so that a mistake in
 """
 
 import asyncio
-import os
+from collections.abc import Callable
 
 from extauthz.app.values import listener
-from extauthz.config import Config, load_config
+from extauthz.app.vault import Secrets
+from extauthz.config import Config
 from extauthz.serving import SupervisorParts, run_workers, worker_command
 from extauthz.telemetry import MergedMetrics, configure_logs, merged_activity, toggle_debug
 
@@ -18,15 +19,21 @@ _SLACK = 5.0
 """Seconds that a worker may take beyond its drain delay and its grace."""
 
 
-def supervise(config: Config, file: str | None) -> int:
-    """Run the workers that ``config``, which was read from ``file``, asks for; gives the exit code.
+def supervise(config: Config, file: str | None, secrets: Secrets) -> int:
+    """Run the workers that ``config``, which ``secrets`` read from ``file``, asks for; gives the exit code.
+
+    Each worker reads the configuration and what it refers to for itself, after this process did. So a lease of theirs never
+    ends before ours, and when one of our values changes, all of them are renewed in turn and have new ones.
 
     Raises ServingError if the admin listener can't be opened.
     """
     configure_logs(config.telemetry.logs.level)
 
     def check_configuration() -> None:
-        load_config(file, os.environ)
+        secrets.load(file)
+
+    async def follow(renew: Callable[[], None]) -> None:
+        await secrets.follow(lambda _names: renew())
 
     parts = SupervisorParts(
         workers=config.worker_count,
@@ -37,6 +44,7 @@ def supervise(config: Config, file: str | None) -> int:
         activities=merged_activity,
         toggle_debug=lambda: toggle_debug(config.telemetry.logs.level),
         check_configuration=check_configuration,
+        follow=follow,
         settle_seconds=config.check.drain_delay,
         stop_seconds=config.check.drain_delay + config.check.grace + _SLACK,
     )

@@ -66,7 +66,7 @@ def explain(
     is --anonymous. No credential is ever shown. Exit code 0 if the request is allowed, 1 if it is denied.
     """
     from extauthz.app.explaining import explained, named_caller
-    from extauthz.config import load_config
+    from extauthz.app.vault import Secrets
     from extauthz.telemetry import configure_logs
     from extauthz.workbench.explain import Connection, Question
     from extauthz.workbench.given import Given
@@ -82,19 +82,20 @@ def explain(
     if not _is_address(source):
         raise ExtAuthzError(f"--source {source!r} is no IP address: write --source 192.0.2.1")
     connection = Connection(source, principal, dict(_pairs(context or ())), sni)
-    written = load_config(config, os.environ)
-    # What providers have to say about themselves is part of the explanation; on a terminal it would only stand in its way.
-    configure_logs("error")
-    if log:
-        question = _recorded(written, log, id or "")
-    else:
-        question = Question(request_of(connection, request, header or (), curl, check))
-    if anonymous:
-        question = replace(question, given=Given())
-    elif named:
-        given = named_caller(written, subject=subject, provider=provider, roles=role or (), claims=_claims(claims))
-        question = replace(question, given=given)
-    told = explained(written, question, policies, patience=_PATIENCE)
+    with Secrets(os.environ) as secrets:
+        written = secrets.load(config)
+        # What providers have to say about themselves is part of the explanation; on a terminal it would only stand in its way.
+        configure_logs("error")
+        if log:
+            question = _recorded(written, log, id or "")
+        else:
+            question = Question(request_of(connection, request, header or (), curl, check))
+        if anonymous:
+            question = replace(question, given=Given())
+        elif named:
+            given = named_caller(written, subject=subject, provider=provider, roles=role or (), claims=_claims(claims))
+            question = replace(question, given=given)
+        told = explained(written, question, policies, patience=_PATIENCE)
     if output == "json":
         print(json.dumps(told, indent=2))
     else:

@@ -30,15 +30,17 @@ def serve(*, config: ConfigFile = None, worker: Annotated[str | None, Parameter(
     # this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from extauthz import app
-    from extauthz.config import load_config
 
-    loaded = load_config(config, os.environ)
-    if worker is not None:
-        from extauthz.serving import WorkerPlace
+    with app.Secrets(os.environ) as secrets:
+        loaded = secrets.load(config)
+        if worker is not None:
+            from extauthz.serving import WorkerPlace
 
-        return app.serve(loaded, WorkerPlace.parse(worker))
-    if not policies_in(loaded.policies.files):
-        sys.stderr.write(
-            first_steps(loaded.policies.files, group=loaded.policies.group, vouched=bool(loaded.providers))
-        )
-    return app.supervise(loaded, config) if loaded.worker_count > 1 else app.serve(loaded)
+            return app.serve(loaded, WorkerPlace.parse(worker), secrets=secrets)
+        if not policies_in(loaded.policies.files):
+            sys.stderr.write(
+                first_steps(loaded.policies.files, group=loaded.policies.group, vouched=bool(loaded.providers))
+            )
+        if loaded.worker_count > 1:
+            return app.supervise(loaded, config, secrets)
+        return app.serve(loaded, secrets=secrets, reload=lambda: secrets.load(config))

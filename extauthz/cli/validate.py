@@ -31,12 +31,12 @@ def validate(
 ) -> int:
     """Check a configuration and its policies; nothing is started, fetched or changed.
 
-    Each problem is a line `file:line:column: message (hint)`. What is legal and looks wrong is a warning, with a code:
+    What the configuration refers to in Vault is read, and given back. Each problem is a line
+    `file:line:column: message (hint)`. What is legal and looks wrong is a warning, with a code:
     a rule that no request can match, a role that nobody can give, a deny that a client can step around, and so on.
     Exit code 0 if there is no problem, else 1.
     """
     from extauthz import app
-    from extauthz.config import load_config
     from extauthz.workbench.lint import CODES
 
     counts: dict[str, int] = {}
@@ -46,8 +46,9 @@ def validate(
     if unknown:
         raise ExtAuthzError(f"no warning has the code {unknown[0]!r}; known are: {', '.join(CODES)}")
     try:
-        written = load_config(config, os.environ)
-        report = app.validate(written, paths, config_file=config or "extauthz.yaml", ignore=ignore or ())
+        with app.Secrets(os.environ) as secrets:
+            written = secrets.load(config)
+            report = app.validate(written, paths, config_file=config or "extauthz.yaml", ignore=ignore or ())
         problems, findings = report.problems, report.findings
         counts = {"policies": report.policies, "rules": report.rules, "providers": report.providers}
     except ProblemsError as error:

@@ -11,13 +11,16 @@ from extauthz.config.listeners import AdminListener, CheckListener, Listener, Tl
 from extauthz.config.loading import DEFAULT_FILE, load_config
 from extauthz.config.mesh import Mesh, Xfcc
 from extauthz.config.providers import ApiKeys, Fetch, FromPlaces, Jwt, Provider, ProviderRoles
+from extauthz.config.references import OpenSecrets, SecretSource
 from extauthz.config.token_checks import granted
 from extauthz.config.tokens import TokenClient, Tokens
+from extauthz.config.vault import AppRole, JwtAuth, KubernetesAuth, Vault, VaultAuth
 
 __all__ = [
     "DEFAULT_FILE",
     "AdminListener",
     "ApiKeys",
+    "AppRole",
     "Basic",
     "CheckListener",
     "Config",
@@ -25,14 +28,20 @@ __all__ = [
     "FromPlaces",
     "Introspection",
     "Jwt",
+    "JwtAuth",
+    "KubernetesAuth",
     "Ldap",
     "Listener",
     "Mesh",
+    "OpenSecrets",
     "Provider",
     "ProviderRoles",
+    "SecretSource",
     "Tls",
     "TokenClient",
     "Tokens",
+    "Vault",
+    "VaultAuth",
     "Xfcc",
     "granted",
     "load_config",

@@ -17,6 +17,7 @@ from extauthz.config.listeners import CheckListener, Listen, Listener
 from extauthz.config.provider_checks import provider_faults, provider_set_faults
 from extauthz.config.sections import Decisions
 from extauthz.config.token_checks import token_faults
+from extauthz.config.vault import vault_faults
 
 __all__ = ["Readable", "all_faults", "part"]
 
@@ -69,6 +70,8 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
     if readable.sound("tokens") and readable.sound("store"):
         workers = config.worker_count if readable.sound("workers") else 1
         yield from token_faults(config, providers_sound=len(providers) == readable.providers, workers=workers)
+    if readable.sound("vault"):
+        yield from vault_faults(config, workers=config.worker_count if readable.sound("workers") else 1)
     if readable.sound("workers") and config.worker_count > 1:
         yield from _worker_faults(readable)
     yield from _log_faults(config.telemetry.decisions)

@@ -29,6 +29,7 @@ from extauthz.config.sections import (
     TokenCache,
 )
 from extauthz.config.tokens import Tokens
+from extauthz.config.vault import Vault
 from extauthz.documents import FieldError
 
 __all__ = ["Config"]
@@ -79,6 +80,8 @@ class Config(Section):
     """What replicas share."""
     limits: Limits = Limits()
     """How rates are counted."""
+    vault: Vault = Vault()
+    """Where secrets and signing keys may be: HashiCorp Vault or OpenBao."""
     responses: Responses = Responses()
     """What callers are told."""
     tokens: Tokens | None = None

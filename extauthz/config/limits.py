@@ -87,6 +87,8 @@ class Store(Section):
     `redis+sentinel://host1,host2/name` or `redis+cluster://host1,host2` for replicas together."""
     username: Text | None = None
     """An ACL user of the store."""
+    username_file: FilePath | None = None
+    """A file with the ACL user, read again with the password: for users that come and go (`vault:database/creds/...`)."""
     password_file: FilePath | None = None
     """A file with the password; read again for each connection."""
     ca_file: FilePath | None = None
@@ -139,6 +141,10 @@ def limit_faults(config: "Config", *, workers: int) -> Iterator[Fault]:
         yield Fault(
             ("store", "certFile"), f"a certificate is shown with its key: {missing} is missing", "set both or none"
         )
+    if store.username is not None and store.username_file is not None:
+        yield Fault(("store", "usernameFile"), "the user is in username or in usernameFile", "keep one of them")
+    if store.username_file is not None and store.password_file is None:
+        yield Fault(("store", "usernameFile"), "a user needs a password", "set store.passwordFile")
     if not store.tls:
         for name, value in (("caFile", store.ca_file), ("certFile", store.cert_file)):
             if value is not None:

@@ -1,6 +1,8 @@
 """From a file and an environment to a ``Config``, or to everything that is wrong with them at once.
 
 The steps: the file's YAML, the variables laid over it, the models, the checks of values against each other. A step goes on with what the one before it could read, so that one run tells all there is to mend.
+The steps: the file's YAML, the variables laid over it, what is in Vault, the words of later versions, the models, the
+checks of values against each other. A step goes on with what the one before it could read, so that one run tells all there is to mend.
 """
 
 from collections.abc import Mapping
@@ -14,19 +16,25 @@ from extauthz.config.configuration import Config
 from extauthz.config.environment import read_overrides
 from extauthz.config.faults import told
 from extauthz.config.layers import LayeredDocument
+from extauthz.config.references import OpenSecrets, PutSecrets, SecretSource, put_secrets, without_secrets
+from extauthz.config.vault import Vault, vault_variables
 from extauthz.documents import Document, read_documents, validation_problems
-from extauthz.errors import ConfigError, Position, Problem
+from extauthz.errors import ConfigError, Position, Problem, UpstreamError
 
 __all__ = ["DEFAULT_FILE", "load_config"]
 
 DEFAULT_FILE = "extauthz.yaml"
 
+Steps = tuple[str | int, ...]
 
-def load_config(path: str | None, environ: Mapping[str, str]) -> Config:
+
+def load_config(path: str | None, environ: Mapping[str, str], open_secrets: OpenSecrets | None = None) -> Config:
     """Read the configuration.
 
     ``path`` names the file; None stands for ``extauthz.yaml`` in the working directory, which may be missing. Paths in
-    the result can be opened from the working directory; nothing that they name was looked at.
+    the result can be opened from the working directory; nothing that they name was looked at. ``open_secrets`` opens the
+    Vault to which values refer. Without it they stay as they are written, and what can't be read so has its default: enough
+    for whoever asks no provider and no store.
 
     Raises ConfigError if something is wrong, in the file or in a variable. It has every problem, sorted by place; the
     file of a problem in the environment is the name of the variable.
@@ -37,9 +45,17 @@ def load_config(path: str | None, environ: Mapping[str, str]) -> Config:
     problems += wrong
     if not isinstance(written.value, dict):
         raise ConfigError(problems)
-    document = LayeredDocument(written, overrides)
-    known_places = {problem.where for problem in problems}
-    config, found = _validated(document, folder=Path(file).parent)
+    variables, wrong = vault_variables(environ, LayeredDocument(written, overrides).value)
+    problems += wrong
+    document = LayeredDocument(written, [*variables, *overrides])
+    folder = Path(file).parent
+    secrets = _with_secrets(document, folder, open_secrets)
+    problems += secrets.problems
+    known_places = {problem.where for problem in problems} | {
+        document.where(path) for path in (*secrets.unread, *secrets.lost)
+    }
+    config, found = _validated(document, {part(path) for path in secrets.lost}, folder=folder)
+    found = without_secrets(found, document, secrets.found)
     # What YAML could not read has no value, which is no news.
     problems += [problem for problem in found if problem.where not in known_places]
     if problems:
@@ -73,10 +89,36 @@ def _read(file: str, *, required: bool) -> tuple[Document, list[Problem]]:
     return documents[0], problems
 
 
-def _validated(document: LayeredDocument, *, folder: Path) -> tuple[Config, list[Problem]]:
-    """The configuration, as far as it could be read, and what is wrong with it."""
+def _with_secrets(document: LayeredDocument, folder: Path, open_secrets: OpenSecrets | None) -> PutSecrets:
+    """Put what is in Vault into the tree."""
+    opened: list[SecretSource] = []
+
+    def source() -> SecretSource:
+        if not opened:
+            assert open_secrets is not None  # noqa: S101 - narrows
+            try:
+                vault = Vault.model_validate(document.value.get("vault", {}), context={"folder": folder})
+            except ValidationError:
+                raise UpstreamError("what is written under vault can't be used") from None
+            try:
+                opened.append(open_secrets(vault))
+            except ConfigError as error:
+                raise UpstreamError("; ".join(str(problem) for problem in error.problems)) from None
+        return opened[0]
+
+    return put_secrets(document, None if open_secrets is None else source)
+
+
+def _validated(document: LayeredDocument, unsound: set[Steps], *, folder: Path) -> tuple[Config, list[Problem]]:
+    """The configuration, as far as it could be read, and what is wrong with it; ``unsound`` parts are not looked at."""
     problems: list[Problem] = []
     unsound: set[tuple[str | int, ...]] = set()
+    unsound = set(unsound)
+    for path, message in list(later_words(document.value)):
+        problems.append(Problem(document.where(path, key=True), message, "remove it"))
+        unsound.add(part(path))
+        _remove(document.value, path)
+    document.value = without_later_defaults(document.value)
     # Written or not, so that the default is read as if it had been written in the file, and is relative to it.
     document.value.setdefault("policies", {})
     context = {"folder": folder}

@@ -22,7 +22,7 @@ _HEARTBEAT: Final = 5.0
 class Breaker:
     """Closed while the store is asked. Belongs to one event loop."""
 
-    __slots__ = ("_clock", "_failures", "_opened", "_pause", "closed", "error", "since")
+    __slots__ = ("_clock", "_failures", "_opened", "_pause", "closed", "error", "next_probe", "since")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Begin closed: the first request asks."""
@@ -33,6 +33,8 @@ class Breaker:
         self.closed = True
         self.error = ""
         self.since = clock()
+        self.next_probe = clock()
+        """By the clock, at the latest."""
 
     def succeeded(self) -> None:
         """Note an answer. One to a question from before it opened does not close it: only a probe does."""
@@ -65,13 +67,16 @@ class Breaker:
     async def until_next_probe(self) -> None:
         """Wait as long as the state wants; not to the end of a heartbeat if the store fails meanwhile."""
         if self.closed:
+            pause = _scattered(_HEARTBEAT)
+            self.next_probe = self._clock() + pause
             try:
-                async with asyncio.timeout(_scattered(_HEARTBEAT)):
+                async with asyncio.timeout(pause):
                     await self._opened.wait()
             except TimeoutError:
                 return
-        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
-        await asyncio.sleep(_scattered(pause))
+        pause, self._pause = _scattered(self._pause), min(self._pause * 2, _LONGEST_PAUSE)
+        self.next_probe = self._clock() + pause
+        await asyncio.sleep(pause)
 
     def _open(self) -> None:
         self._opened.set()

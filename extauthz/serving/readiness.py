@@ -63,6 +63,10 @@ class Readiness:
         """Note how the shared store is. Readiness never waits for that: policies say what holds without it."""
         self._told["store"] = (ok, text)
 
+    def part_told(self, part: str, *, ok: bool, text: str) -> None:
+        """Note how something else is that the server uses. Readiness never waits for that."""
+        self._told[part] = (ok, text)
+
     def stop_waiting(self) -> None:
         """Give up the wait for providers that have not said a word; the time for their first fetch is over."""
         self._waiting &= {"listeners", _POLICIES}

@@ -268,8 +268,10 @@ class Server:
         await finishing
 
 
-async def serve(server: Server) -> None:
+async def serve(server: Server) -> bool:
     """Run a server until SIGTERM or SIGINT, then stop it in order; a second signal stops it at once.
+
+    Gives whether it was asked to stop from outside; False: ``Server.stop`` was called.
 
     SIGUSR2 makes the log say more, and less again. SIGHUP stops it too if it means that the terminal was closed. Elsewhere it is an operator's "reload", and harmless:
     files are followed anyway.
@@ -303,3 +305,4 @@ async def serve(server: Server) -> None:
             server.hurry()
         await server.stop()
         await ended
+    return asked.is_set()

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,7 @@ from starlette.routing import Route
 
 from extauthz.errors import ExtAuthzError, ServingError
 from extauthz.serving.admin import ADMIN, AdminServer, is_misled, json_answer, plain_answer
+from extauthz.serving.background import keep_running
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.http_listener import HTTP
 from extauthz.serving.listener import Listener, check_listener, is_private
@@ -86,6 +87,8 @@ class SupervisorParts:
     """How long proxies may take to notice that a worker is back; more than the interval of their health checks."""
     stop_seconds: float
     """How long a worker may take to stop in order."""
+    follow: Callable[[Callable[[], None]], Awaitable[None]] | None = None
+    """Runs as long as the supervisor does, and calls back when the workers must be started anew."""
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
@@ -102,6 +105,7 @@ class Supervisor:
         self._workers = [WorkerProcess(self._place(number)) for number in range(parts.workers)]
         self._stopping = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
+        self._renewals_asked = 0
 
     def _place(self, number: int, http: int | None = None) -> WorkerPlace:
         return WorkerPlace(number, self._reading, str(Path(self._folder.name) / f"{number}.sock"), http)
@@ -115,8 +119,9 @@ class Supervisor:
 
     def renew(self) -> None:
         """Start the workers anew, one after the other, with the configuration as it is now."""
+        self._renewals_asked += 1
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._renew(), name="renewal")
+            self._renewal = asyncio.create_task(self._renew_all(), name="renewal")
 
     def toggle_debug(self) -> None:
         """Make the logs of all processes say more, or less again."""
@@ -145,6 +150,9 @@ class Supervisor:
             if status is None:
                 _log.info("supervising", workers=self._parts.workers, admin=str(address))
                 tasks = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
+                if self._parts.follow is not None:
+                    follow = self._parts.follow
+                    tasks.append(asyncio.create_task(keep_running({"configuration": lambda: follow(self.renew)})))
                 await self._stopping.wait()
         finally:
             for task in (*tasks, *([self._renewal] if self._renewal else [])):
@@ -198,6 +206,13 @@ class Supervisor:
             self._parts.figures.retire(worker.figures)
             worker.figures = b""
         await worker.start(self._parts.command(worker.place), self._parts.environment)
+
+    async def _renew_all(self) -> None:
+        """Renew, and once more if it was asked for meanwhile: the first workers know nothing of what came later."""
+        done = 0
+        while done != self._renewals_asked:
+            done = self._renewals_asked
+            await self._renew()
 
     async def _renew(self) -> None:
         try:

@@ -129,15 +129,25 @@ def _credentials(settings: StoreSettings, parts: SplitResult) -> "CredentialProv
     if file is None:
         return None
     path = file
-    user = settings.username or unquote(parts.username or "")
+    written = settings.username or unquote(parts.username or "")
 
     class FromFile(CredentialProvider):
         def get_credentials(self) -> tuple[str] | tuple[str, str]:
-            with open(path, encoding="utf-8") as opened:  # noqa: PTH123 - one small local file
-                password = opened.read().removesuffix("\n").removesuffix("\r")
+            user, password = _user(settings, written), _line(path)
+            if settings.username_file is not None and (later := _user(settings, written)) != user:
+                user, password = later, _line(path)  # both changed in between
             return (user, password) if user else (password,)
 
         async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
             return self.get_credentials()
 
     return FromFile()
+
+
+def _user(settings: StoreSettings, written: str) -> str:
+    return written if settings.username_file is None else _line(settings.username_file)
+
+
+def _line(path: str) -> str:
+    with open(path, encoding="utf-8") as opened:  # noqa: PTH123 - one small local file
+        return opened.read().removesuffix("\n").removesuffix("\r")

@@ -14,6 +14,8 @@ class StoreSettings:
     ``redis+cluster://a,b``; the last two with TLS as ``rediss+...``. No password."""
     username: str | None = None
     """The ACL user; the one in the URL if this is None."""
+    username_file: str | None = None
+    """UTF-8 text without the last newline; read anew with the password."""
     password_file: str | None = None
     """UTF-8 text without the last newline; read anew for each connection."""
     ca_file: str | None = None

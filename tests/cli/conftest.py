@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import extauthz
+from extauthz.app import Secrets
 from extauthz.cli import main
 from extauthz.errors import Problem
 from extauthz.workbench.lint import Finding
@@ -28,6 +29,7 @@ class Run:
 class StandIn:
     """``extauthz.app`` with the answers that a test wants, and what it was asked."""
 
+    Secrets = Secrets
     code: int | BaseException = 0
     problems: tuple[Problem, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -35,7 +37,7 @@ class StandIn:
     served: list[Any] = field(default_factory=list)
     validated: list[tuple[Any, tuple[str, ...]]] = field(default_factory=list)
 
-    def serve(self, config: Any) -> int:
+    def serve(self, config: Any, *, secrets: Any, reload: Callable[[], Any]) -> int:
         self.served.append(config)
         if isinstance(self.code, BaseException):
             raise self.code
