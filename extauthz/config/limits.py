@@ -134,8 +134,12 @@ class Limits(Section):
 
 
 def limit_faults(config: "Config", *, workers: int) -> Iterator[Fault]:
-    """What does not fit together about rates."""
-    store, limits = config.store, config.limits
+    """What does not fit together about the store and the rates."""
+    yield from _store_faults(config.store)
+    yield from _rate_faults(config.store, config.limits, workers=workers)
+
+
+def _store_faults(store: Store) -> Iterator[Fault]:
     if (store.cert_file is None) != (store.key_file is None):
         missing = "keyFile" if store.key_file is None else "certFile"
         yield Fault(
@@ -153,6 +157,9 @@ def limit_faults(config: "Config", *, workers: int) -> Iterator[Fault]:
         for name, value in (("username", store.username), ("passwordFile", store.password_file)):
             if value is not None:
                 yield Fault(("store", name), "is for a server, and the store is a file", "leave it out")
+
+
+def _rate_faults(store: Store, limits: Limits, *, workers: int) -> Iterator[Fault]:
     if not store.shared and limits.mode == "leased":
         yield Fault(
             ("limits", "mode"), "leases are taken from a shared store, and there is none", "set store.url to redis://"

@@ -1,8 +1,7 @@
 """From a file and an environment to a ``Config``, or to everything that is wrong with them at once.
 
-The steps: the file's YAML, the variables laid over it, the models, the checks of values against each other. A step goes on with what the one before it could read, so that one run tells all there is to mend.
-The steps: the file's YAML, the variables laid over it, what is in Vault, the words of later versions, the models, the
-checks of values against each other. A step goes on with what the one before it could read, so that one run tells all there is to mend.
+The steps: the file's YAML, the variables laid over it, what is in Vault, the models, the checks of values against each
+other. A step goes on with what the one before it could read, so that one run tells all there is to mend.
 """
 
 from collections.abc import Mapping
@@ -112,13 +111,7 @@ def _with_secrets(document: LayeredDocument, folder: Path, open_secrets: OpenSec
 def _validated(document: LayeredDocument, unsound: set[Steps], *, folder: Path) -> tuple[Config, list[Problem]]:
     """The configuration, as far as it could be read, and what is wrong with it; ``unsound`` parts are not looked at."""
     problems: list[Problem] = []
-    unsound: set[tuple[str | int, ...]] = set()
     unsound = set(unsound)
-    for path, message in list(later_words(document.value)):
-        problems.append(Problem(document.where(path, key=True), message, "remove it"))
-        unsound.add(part(path))
-        _remove(document.value, path)
-    document.value = without_later_defaults(document.value)
     # Written or not, so that the default is read as if it had been written in the file, and is relative to it.
     document.value.setdefault("policies", {})
     context = {"folder": folder}

@@ -92,7 +92,7 @@ def test_issuers_that_are_none(problems: Problems, issuer: str, said: str) -> No
             "{id: shop, secretFile: a, audiences: [a], exchange: {providers: [corporate]}}",
             "there is no provider 'corporate'",
         ),
-        ("{id: shop, secretFile: a, audiences: [a], lifetime: 25h}", "must be from 1s to 24h"),
+        ("{id: shop, secretFile: a, audiences: [a], lifetime: 25h}", "must be from 1s to 1d"),
         (f"{SHOP}, {SHOP}", "there is another client 'shop'"),
     ],
 )
