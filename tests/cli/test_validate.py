@@ -45,7 +45,7 @@ def test_problems(run: Command, app: Any) -> None:
 
 def test_configuration_problems(run: Command, app: Any) -> None:
     """What is wrong with the configuration is told in the same form."""
-    Path("extauthz.yaml").write_text("check: {deadlin: 1s}\nlisten: {http: {}}\n", "utf-8")
+    Path("extauthz.yaml").write_text("check: {deadlin: 1s}\nlisten: {htttp: {}}\n", "utf-8")
     result = run("validate")
     assert result.code == 1
     assert [line.split(" ")[0] for line in result.out.splitlines()] == [

@@ -323,8 +323,9 @@ def test_unreachable_collector(
         assert tracer.dropped >= 200 - 64 - 16  # but for those in the queue, and those that are being sent
     assert sorted(seconds)[-10] < 0.1  # a busy machine may take the processor away a few times
     lines = log.getvalue().splitlines()
-    assert len([line for line in lines if "exporter" in line]) == 1
-    assert len(lines) <= 3
+    # That of the other protocol, in a test before this one, may still be giving up.
+    lines = [line for line in lines if f"otlp.proto.{protocol[:4]}" in line]
+    assert len(lines) == 1
     assert capfd.readouterr().err == ""
 
 
