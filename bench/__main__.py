@@ -31,6 +31,7 @@ PARTS = {
     "policies": "many policies: decisions, loading, memory, reload",
     "limits": "a charge among many callers, memory",
     "rates": "a Check with a rate: in memory, by Redis",
+    "tokens_store": "the token service's records: rotate, revoke, poll, keep",
     "replay": "a decision log against other policies",
     "lasting": "start, memory at rest and after a million Checks",
 }

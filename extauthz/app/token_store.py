@@ -12,6 +12,9 @@ __all__ = ["KeptTokens", "token_store"]
 _TIMEOUT = 1.0
 """Seconds for each call. Longer than what a Check may wait: a token is asked for once in minutes."""
 
+_CONNECTIONS = 16
+"""At a time to a Redis: what comes together there waits for its disk together."""
+
 
 class KeptTokens(TokenStore, Protocol):
     """A token store as whoever built it has it."""
@@ -50,6 +53,7 @@ def token_store(config: Config, *, timeout: float = _TIMEOUT) -> KeptTokens:
                 cert_file=store.cert_file,
                 key_file=store.key_file,
                 timeout=timeout,
+                connections=_CONNECTIONS,
             )
         )
     except ModuleNotFoundError as error:
