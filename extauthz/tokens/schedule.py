@@ -25,8 +25,10 @@ __all__ = ["KeySchedule", "Placed", "Slot", "in_order"]
 Slot = Literal["previous", "current", "next", "gone"]
 """gone: no longer published; nothing that it signed can still be good."""
 
-_BACKUP = 86_400.0
+_SPARED = 86_400.0
 """Seconds for which a key that is gone is not destroyed yet: a clock that is wrong by hours destroys nothing."""
+_SPARED_ROTATIONS = 24
+"""Not for longer than so many rotations, so that keys that live for seconds don't pile up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,9 @@ class KeySchedule:
 
     def destroyable(self, versions: Sequence[KeyVersion], now: float) -> KeyVersion | None:
         """The newest key that may be destroyed with all before it; None if there is none."""
+        spared = min(_SPARED, _SPARED_ROTATIONS * self.rotate_every)
         gone = [placed for placed in self.place(versions, now) if placed.slot == "gone"]
-        return next((placed.version for placed in reversed(gone) if now >= placed.leaves + _BACKUP), None)
+        return next((placed.version for placed in reversed(gone) if now >= placed.leaves + spared), None)
 
 
 def in_order(versions: Sequence[KeyVersion]) -> list[KeyVersion]:

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from extauthz.errors import AuditError, SigningError, StoreError
-from extauthz.tokens.key_view import KeyView, SigningState, state_of, view_of
+from extauthz.tokens.key_view import SigningState, state_of, view_of
 from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
 from extauthz.tokens.public_key import base64url, canonical_json, verifies
 from extauthz.tokens.rotation import Claims, Rotation
@@ -309,7 +309,7 @@ class SigningKeys:
                 _log.info("signing.keys_read", backend=self._backend.name)
             self._error = ""
         # Time goes on for keys that can't be looked at, too: one whose tokens have all ended is no longer published.
-        self._show(view_of(self._schedule.place(self._view.versions, self._now())))
+        self._show(self._view.versions)
 
     async def _look(self) -> None:
         self._looks += 1
@@ -319,7 +319,7 @@ class SigningKeys:
             raise SigningError(
                 f"all keys ({self._backend.name}) have disappeared; bring them back, or begin anew with extauthz keys rotate"
             )
-        self._show(view_of(self._schedule.place(versions, self._now())))
+        self._show(versions)
         self._read_at = self._now()
 
     def _fail(self, error: str) -> None:
@@ -330,8 +330,12 @@ class SigningKeys:
         self._error = error
         self._failures += 1
 
-    def _show(self, view: KeyView) -> None:
-        before, self._view = self._view, view
+    def _show(self, versions: Sequence[KeyVersion]) -> None:
+        """Let these be the keys, from now on."""
+        placed, before = self._schedule.place(versions, self._now()), self._view
+        if placed == before.placed:
+            return
+        view = self._view = view_of(placed)
         if view.placed and before.placed:
             was, now = before.placed[-1].version, view.placed[-1].version
             if now.created < was.created:
