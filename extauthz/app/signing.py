@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from extauthz.app.token_store import token_store
+from extauthz.app.vault import Secrets
+from extauthz.app.vault import key_backend as backend_in_vault
 from extauthz.config import Config
 from extauthz.config import signing as written
 from extauthz.errors import ConfigError, Position, Problem
@@ -19,7 +21,7 @@ from extauthz.tokens.schedule import KeySchedule
 from extauthz.tokens.secret_key import SecretKeyBackend
 from extauthz.tokens.signing import SigningKeys
 
-__all__ = ["InVault", "key_backend", "opened_signing_keys", "signing_keys"]
+__all__ = ["InVault", "in_vault_of", "key_backend", "opened_signing_keys", "signing_keys"]
 
 InVault = Callable[[written.TransitPlace | written.KvPlace], KeyBackend]
 """What opens keys in Vault; Vault's libraries are imported only where it is called."""
@@ -100,6 +102,18 @@ def key_backend(keys: written.SigningKeys, in_vault: InVault | None = None) -> K
         message = "signing keys are in Vault, and where that is is not said"
         raise ConfigError([Problem(Position(f"tokens.keys.{keys.place}"), message, "set vault.address, or VAULT_ADDR")])
     return in_vault(place)
+
+
+def in_vault_of(secrets: Secrets, config: Config) -> InVault:
+    """What opens keys in the Vault of this process."""
+
+    def opened(place: written.TransitPlace | written.KvPlace) -> KeyBackend:
+        vault = secrets.vault(config.vault)
+        if isinstance(place, written.TransitPlace):
+            return backend_in_vault(vault, "transit", mount=place.mount, key=place.name)
+        return backend_in_vault(vault, "kv", key=place.path)
+
+    return opened
 
 
 @asynccontextmanager

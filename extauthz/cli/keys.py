@@ -22,6 +22,7 @@ from extauthz.cli.validate import OutputForm
 from extauthz.errors import AuditError, ExtAuthzError, SigningError, StoreError
 
 if TYPE_CHECKING:
+    from extauthz.config import Config
     from extauthz.tokens.key_view import KeyState, SigningState
     from extauthz.tokens.signing import SigningKeys
 
@@ -149,19 +150,19 @@ def revoke(
 
 def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]") -> int:
     """Do something with the signing keys of a configuration. What can't be done now is an answer, and no wrong use."""
-    from extauthz.app.signing import opened_signing_keys
-    from extauthz.config import load_config
+    from extauthz.app.signing import in_vault_of, opened_signing_keys
+    from extauthz.app.vault import Secrets
     from extauthz.telemetry import configure_logs
 
     configure_logs("warning")
-    config = load_config(file, os.environ)
 
-    async def run() -> int:
-        async with opened_signing_keys(config) as keys:
+    async def run(config: "Config", secrets: Secrets) -> int:
+        async with opened_signing_keys(config, in_vault_of(secrets, config)) as keys:
             return await work(keys)
 
     try:
-        return asyncio.run(run())
+        with Secrets(os.environ) as secrets:
+            return asyncio.run(run(secrets.load(file), secrets))
     except (SigningError, StoreError, AuditError) as error:
         complain(str(error))
         return 1

@@ -27,12 +27,12 @@ KID = r"[A-Za-z0-9_-]{43}"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the keys, beside a configuration."""
-    monkeypatch.setattr("extauthz.config.load_config", load)
+    monkeypatch.setattr("extauthz.app.vault.load_config", load)
     configure(tmp_path)
     return tmp_path / "signing-keys"
 
 
-def load(file: str | None, environ: Mapping[str, str]) -> Any:
+def load(file: str | None, environ: Mapping[str, str], source: object) -> Any:
     """The configuration of which only the store and the signing keys are read."""
     path = Path(file or "extauthz.yaml")
     tree = read_documents(path.read_text(), str(path))[0][0].value
