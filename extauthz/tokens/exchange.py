@@ -51,7 +51,7 @@ class TokenExchange:
             return OAuthError("unauthorized_client", "the client may not exchange tokens")
         if fault := _fault(form):
             return OAuthError("invalid_request", fault)
-        verdict = await self._verifier.verify(form.one("subject_token"))
+        verdict = await self._verifier.verify(form.one("subject_token"), rules.providers)
         if isinstance(verdict, Deny):
             if verdict.reason.http == _DOWN:
                 return unavailable(f"the subject token can't be verified now: {verdict.detail}")

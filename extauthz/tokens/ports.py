@@ -249,8 +249,11 @@ class TokenReader(Protocol):
 class SubjectVerifier(Protocol):
     """Says whom a token of a configured provider proves (RFC 8693 ``subject_token``)."""
 
-    async def verify(self, token: str) -> tuple[Identity, float | None] | Deny:
-        """The identity and when the token ends, in seconds since the epoch, or why it proves nobody."""
+    async def verify(self, token: str, providers: frozenset[str]) -> tuple[Identity, float | None] | Deny:
+        """The identity and when the token ends, in seconds since the epoch, or why it proves nobody to these providers.
+
+        No other provider is asked about it, or shown it.
+        """
         ...
 
 

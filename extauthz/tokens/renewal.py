@@ -107,6 +107,8 @@ class Renewal:
             if claims.reason.http == _DOWN:
                 return unavailable(claims.detail)
             return _refused(f"{claims.reason.word}: {claims.detail}")
+        if claims["exp"] <= self._now():
+            return _refused("the token has expired")
         if "cnf" in claims or "act" in claims:
             return _refused("the token was exchanged, or is bound to its sender: such are never renewed")
         client = await self._registry.find(str(claims.get("client_id", "")))

@@ -97,8 +97,10 @@ class Subjects:
 
     def __init__(self) -> None:
         self.known: dict[str, tuple[Identity, float | None] | Deny] = {}
+        self.asked: frozenset[str] = frozenset()
 
-    async def verify(self, token: str) -> tuple[Identity, float | None] | Deny:
+    async def verify(self, token: str, providers: frozenset[str]) -> tuple[Identity, float | None] | Deny:
+        self.asked = providers
         return self.known.get(token, Deny(Reason.SIGNATURE_INVALID))
 
 

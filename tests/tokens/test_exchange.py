@@ -55,6 +55,7 @@ async def test_a_token_of_a_provider(desk: Desk) -> None:
         "exp": NOW + 300,
         "auth_time": NOW - 100,
     }
+    assert desk.subjects.asked == {"corporate", "k8s"}
     event = desk.log.last()
     assert (event.action, event.client_id, event.subject) == ("exchange", "gateway", "corporate:alice")
 
