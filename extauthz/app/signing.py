@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from extauthz.app.token_store import token_store
 from extauthz.app.vault import Secrets
@@ -123,11 +123,10 @@ async def opened_signing_keys(config: Config, in_vault: InVault | None = None) -
     Raises:
         ConfigError: There is no token service in it, or something of it can't be used.
     """
-    tokens: Any = getattr(config, "tokens", None)
+    tokens = config.tokens
     if tokens is None:
         message = "there is no token service, and so no signing keys"
         raise ConfigError([Problem(Position("tokens"), message, "see tokens in the docs")])
-    longest = max([tokens.access_token_lifetime, *(client.lifetime or 0.0 for client in tokens.clients)])
     store = token_store(config)
     audit = None
     if tokens.audit is not None:
@@ -139,7 +138,9 @@ async def opened_signing_keys(config: Config, in_vault: InVault | None = None) -
             clock=time.monotonic,
             when_it_fails=tokens.audit.when_it_fails,
         )
-    keys = signing_keys(tokens.keys, store, longest_token=longest, now=time.time, in_vault=in_vault, audit=audit)
+    keys = signing_keys(
+        tokens.keys, store, longest_token=tokens.longest_token, now=time.time, in_vault=in_vault, audit=audit
+    )
     try:
         yield keys
     finally:

@@ -69,7 +69,12 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
         yield from limit_faults(config, workers=config.worker_count if readable.sound("workers") else 1)
     if readable.sound("tokens") and readable.sound("store"):
         workers = config.worker_count if readable.sound("workers") else 1
-        yield from token_faults(config, providers_sound=len(providers) == readable.providers, workers=workers)
+        yield from token_faults(
+            config,
+            providers_sound=len(providers) == readable.providers,
+            listen_sound=readable.sound("listen", "http"),
+            workers=workers,
+        )
     if readable.sound("vault"):
         yield from vault_faults(config, workers=config.worker_count if readable.sound("workers") else 1)
     if readable.sound("workers") and config.worker_count > 1:

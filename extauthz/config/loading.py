@@ -114,6 +114,8 @@ def _validated(document: LayeredDocument, unsound: set[Steps], *, folder: Path) 
     unsound = set(unsound)
     # Written or not, so that the default is read as if it had been written in the file, and is relative to it.
     document.value.setdefault("policies", {})
+    if isinstance(document.value.get("tokens"), dict):
+        document.value["tokens"].setdefault("keys", {})
     context = {"folder": folder}
     tree = document.value
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from extauthz.config.faults import Fault
+from extauthz.config.signing import signing_faults
 from extauthz.config.tokens import TokenClient, Tokens
 from extauthz.config.urls import url_fault
 
@@ -32,8 +33,8 @@ def granted(client: TokenClient) -> tuple[str, ...]:
     return (*implied, *(["refreshToken"] * client.refresh))
 
 
-def token_faults(config: "Config", *, providers_sound: bool, workers: int) -> Iterator[Fault]:
-    """What is wrong with ``tokens``; the flag says whether all providers could be read."""
+def token_faults(config: "Config", *, providers_sound: bool, listen_sound: bool, workers: int) -> Iterator[Fault]:
+    """What is wrong with ``tokens``; the flags say which other sections could be read."""
     tokens = config.tokens
     if tokens is None:
         return
@@ -50,6 +51,9 @@ def token_faults(config: "Config", *, providers_sound: bool, workers: int) -> It
         seen.add(client.id)
     if providers_sound:
         yield from _exchange_faults(config, tokens)
+    if listen_sound:
+        yield from _certificate_faults(config, tokens)
+    yield from signing_faults(("tokens", "keys"), tokens.keys, longest_token=tokens.longest_token)
     if tokens.refresh.idle > tokens.refresh.lifetime:
         yield Fault(
             ("tokens", "refresh", "idle"), "is longer than refresh.lifetime, and so means nothing", "make it shorter"
@@ -137,6 +141,19 @@ def _exchange_faults(config: "Config", tokens: Tokens) -> Iterator[Fault]:
                 yield Fault(path, f"there is no provider {name!r}", f"known are: {known}")
             elif provider.mesh is not None or provider.basic is not None:
                 yield Fault(path, f"callers of provider {name!r} have no token to exchange", "name another provider")
+
+
+def _certificate_faults(config: "Config", tokens: Tokens) -> Iterator[Fault]:
+    tls = config.listen.http.tls
+    if tls is not None and tls.client_ca_file is not None:
+        return
+    for index, client in enumerate(tokens.clients):
+        if client.certificate_subject is not None:
+            yield Fault(
+                ("tokens", "clients", index, "certificateSubject"),
+                "no client shows a certificate to listen.http",
+                "set listen.http.tls.clientCaFile to the authority that signs the clients' certificates",
+            )
 
 
 def _loopback(parts: SplitResult) -> bool:

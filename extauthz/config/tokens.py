@@ -7,11 +7,12 @@ prove who it is. How the values must fit together is told by ``extauthz.config.t
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from extauthz.config.audit import Audit
 from extauthz.config.durations import Duration
 from extauthz.config.fields import AnyList, FilePath, ProviderName, Role, Section, SomeList, Text, within
+from extauthz.config.signing import SigningKeys
 from extauthz.documents import FieldError
 
 __all__ = ["Exchange", "Rates", "Refresh", "TokenClient", "Tokens"]
@@ -134,7 +135,14 @@ class Tokens(Section):
     """How long refresh tokens are good."""
     rates: Rates = Rates()
     """How often it may be asked."""
+    keys: SigningKeys = SigningKeys()
+    """What tokens are signed with."""
     audit: Audit | None = None
     """The log of what was done. Absent: none is kept."""
-    clients: Annotated[AnyList[TokenClient], Field()] = ()
+    clients: AnyList[TokenClient] = ()
     """The clients. Those that `extauthz token` has put into the store are there besides; of one id, the one here counts."""
+
+    @property
+    def longest_token(self) -> float:
+        """The longest that an access token may live, in seconds."""
+        return max([self.access_token_lifetime, *(client.lifetime or 0.0 for client in self.clients)])
