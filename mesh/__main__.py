@@ -1,4 +1,4 @@
-"""`python -m mesh up | demo | render`: the three things one does with the mesh from a shell.
+"""`python -m mesh up | demo | render | pictures`: what one does with the mesh from a shell.
 
 Trade-off: argparse and late imports, so that `--help` and `render --check` do not load gRPC and a web framework.
 """
@@ -26,6 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (up, demo):
         command.add_argument("--state", type=Path, help="folder for configurations and logs (default: a temporary one)")
     render = commands.add_parser("render", help="write the files that are rendered from this code")
+    commands.add_parser(
+        "pictures", help="run the mesh under load and draw what top and the dashboard show (two minutes)"
+    )
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 if a committed file differs")
     return parser
 
@@ -39,6 +42,10 @@ def main() -> int:
             from mesh import render
 
             return render.check() if arguments.check else render.write()
+        if arguments.command == "pictures":
+            from mesh.observability import pictures
+
+            return pictures.write()
         if arguments.command == "up":
             from mesh import up
 
