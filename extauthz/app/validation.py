@@ -5,12 +5,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from extauthz.app.token_clients import ClientFiles
 from extauthz.app.values import authenticator, listener, policy_settings, provider_roles
 from extauthz.config import Config
 from extauthz.errors import ConfigError, PolicyError, Position, Problem, ProblemsError, ServingError
 from extauthz.fetch import HttpFetcher
+from extauthz.identity import ClientAssertions
 from extauthz.policy import load
 from extauthz.serving import Certificates, Listener, check_listener, read_policy_texts, unobtrusive
+from extauthz.tokens.metadata import ASSERTION_ALGORITHMS
 from extauthz.workbench.lint import Finding, lint
 
 __all__ = ["ValidationReport", "validate"]
@@ -40,7 +43,12 @@ def validate(
     ``extra_files`` are policies besides those in force; findings about providers are placed in ``config_file``; ``ignore``
     names codes of findings that nobody wants to hear of.
     """
-    problems = [*_listener_problems(config), *_provider_problems(config), *_log_problems(config)]
+    problems = [
+        *_listener_problems(config),
+        *_provider_problems(config),
+        *_log_problems(config),
+        *_token_problems(config),
+    ]
     absent_by_default = "files" not in config.policies.model_fields_set
     texts, unreadable = read_policy_texts([*config.policies.files, *extra_files])
     problems += [
@@ -65,7 +73,10 @@ def validate(
 
 def _listener_problems(config: Config) -> list[Problem]:
     problems: list[Problem] = []
-    for name, settings in (("listen.check", config.listen.check), ("listen.admin", config.listen.admin)):
+    listeners = {"listen.check": config.listen.check, "listen.admin": config.listen.admin}
+    if config.tokens is not None:
+        listeners["listen.http"] = config.listen.http
+    for name, settings in listeners.items():
         try:
             values = listener(settings)
             message = check_listener(name, values)
@@ -87,6 +98,22 @@ def _log_problems(config: Config) -> list[Problem]:
     return [
         Problem(Position("telemetry.decisions.sink"), f"{sink} can't be written: its folder is missing", "create it")
     ]
+
+
+def _token_problems(config: Config) -> list[Problem]:
+    """What is wrong with the files of the token service, which makes and opens nothing yet."""
+    tokens = config.tokens
+    if tokens is None:
+        return []
+    problems = []
+    if tokens.audit is not None and not Path(tokens.audit.file).parent.is_dir():
+        message = f"{tokens.audit.file} can't be written: its folder is missing"
+        problems.append(Problem(Position("tokens.audit.file"), message, "create it"))
+    try:
+        ClientFiles(tokens, ClientAssertions(frozenset(ASSERTION_ALGORITHMS))).read()
+    except ConfigError as error:
+        problems += error.problems
+    return problems
 
 
 def _read_certificates(name: str, values: Listener) -> None:

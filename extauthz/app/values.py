@@ -15,6 +15,7 @@ from extauthz.capture import CredentialPlaces
 from extauthz.check import DeniedLimit, RequestRules
 from extauthz.errors import ConfigError, KeySetError, Position, Problem
 from extauthz.identity import (
+    OWN_ALGORITHMS,
     RFC9068_CLAIMS,
     ApiKeyProvider,
     Authenticator,
@@ -34,6 +35,7 @@ from extauthz.identity import (
     JwtProvider,
     KeySource,
     MeshProvider,
+    OwnKeys,
     Place,
     Provider,
     QueryPlace,
@@ -63,12 +65,15 @@ __all__ = [
 _ANY = "*"
 
 
-def authenticator(config: written.Config, fetcher: Fetcher, now: Callable[[], float]) -> Authenticator:
-    """Who is asking. Local keys are read here.
+def authenticator(
+    config: written.Config, fetcher: Fetcher, now: Callable[[], float], own: OwnKeys | None = None
+) -> Authenticator:
+    """Who is asking. Local keys are read here; ``own`` has those of this process's own token service, if there is one.
 
     Raises ConfigError if they can't be used.
     """
-    providers = [_provider(provider) for provider in config.providers]
+    issuer = None if config.tokens is None else config.tokens.issuer
+    providers = [_provider(provider, own, issuer) for provider in config.providers]
     try:
         return Authenticator(
             providers,
@@ -187,7 +192,7 @@ def _tls(tls: written.Tls) -> TlsFiles:
     )
 
 
-def _provider(provider: written.Provider) -> Provider:
+def _provider(provider: written.Provider, own: OwnKeys | None, own_issuer: str | None) -> Provider:
     if provider.introspection is not None:
         return _introspection(provider, provider.introspection)
     if provider.api_keys is not None:
@@ -200,12 +205,14 @@ def _provider(provider: written.Provider) -> Provider:
     if jwt is None:
         message = f"provider {provider.name!r} is of no kind"
         raise ConfigError([Problem(Position("providers"), message)])
+    keys = own if jwt.issuer == own_issuer else None
+    algorithms = frozenset(jwt.algorithms)
     return JwtProvider(
         name=provider.name,
         issuer=jwt.issuer,
         audiences=None if _ANY in jwt.audiences else frozenset(jwt.audiences),
-        keys=_keys(jwt),
-        algorithms=frozenset(jwt.algorithms),
+        keys=_keys(jwt) if keys is None else keys,
+        algorithms=algorithms if keys is None or "algorithms" in jwt.model_fields_set else OWN_ALGORITHMS,
         token_types=frozenset(kind.lower() for kind in jwt.token_types),
         clock_skew=jwt.clock_skew,
         max_lifetime=jwt.max_lifetime,

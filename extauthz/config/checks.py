@@ -61,8 +61,9 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
         yield from _transport_faults(config.listen.check)
     any_audience = "any-audience" in config.accept_risks or not readable.sound("acceptRisks")
     providers = list(zip(readable.indexes, config.providers, strict=True))
+    own_issuer = None if config.tokens is None else config.tokens.issuer
     for index, provider in providers:
-        yield from provider_faults(index, provider, any_audience=any_audience)
+        yield from provider_faults(index, provider, any_audience=any_audience, own_issuer=own_issuer)
     yield from provider_set_faults(providers, count=readable.providers)
     yield from _circles(config.roles.includes)
     if readable.sound("store") and readable.sound("limits"):

@@ -24,15 +24,20 @@ _NOT_FOR_TOKENS = {
 Path = tuple[str | int, ...]
 
 
-def provider_faults(index: int, provider: Provider, *, any_audience: bool) -> Iterator[Fault]:
-    """What is wrong with one provider; ``any_audience`` says that the risk of this name was accepted."""
+def provider_faults(index: int, provider: Provider, *, any_audience: bool, own_issuer: str | None) -> Iterator[Fault]:
+    """What is wrong with one provider; ``any_audience`` says that the risk of this name was accepted, ``own_issuer`` is that
+    of this process's own token service, if there is one.
+    """
     path: Path = ("providers", index)
     yield from _kind_faults(path, provider)
     if provider.jwt is not None:
         yield from _audience_faults((*path, "jwt"), provider.jwt, any_audience=any_audience)
         yield from _source_faults((*path, "jwt"), provider.jwt)
         yield from _profile_faults((*path, "jwt"), provider.jwt)
-        yield from _url_faults(path, provider, provider.jwt)
+        if provider.jwt.issuer == own_issuer:
+            yield from _own_faults((*path, "jwt"), provider.jwt)
+        else:
+            yield from _url_faults(path, provider, provider.jwt)
     if provider.introspection is not None:
         yield from introspection_faults(path, provider, provider.introspection, any_audience=any_audience)
     if provider.api_keys is not None:
@@ -145,6 +150,17 @@ def _source_faults(path: Path, jwt: Jwt) -> Iterator[Fault]:
     elif not jwt.secret_file and "HS256" in jwt.algorithms:
         hint = "remove it, or give the secret with secretFile" if len(jwt.algorithms) == 1 else "remove it"
         yield Fault((*path, "algorithms"), "HS256 takes a secret, and this provider has public keys", hint)
+
+
+def _own_faults(path: Path, jwt: Jwt) -> Iterator[Fault]:
+    """What is wrong with a provider for the tokens of this process's own token service."""
+    for name, value in zip(_SOURCES[1:], (jwt.jwks_uri, jwt.jwks_file, jwt.jwks, jwt.secret_file), strict=True):
+        if value is not None:
+            yield Fault(
+                (*path, name),
+                "the token service of this configuration has this issuer, and its own keys are used",
+                f"remove {name}",
+            )
 
 
 def _profile_faults(path: Path, jwt: Jwt) -> Iterator[Fault]:

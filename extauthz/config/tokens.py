@@ -135,6 +135,9 @@ class Tokens(Section):
     """How long refresh tokens are good."""
     rates: Rates = Rates()
     """How often it may be asked."""
+    revocations_max_age: Annotated[float, Duration(1, 3600)] = 60.0
+    """For how long the list of what was revoked is believed while the store can't be read. Then the service's own tokens
+    are refused with 503, so that none is let through that was revoked elsewhere."""
     keys: SigningKeys = SigningKeys()
     """What tokens are signed with."""
     audit: Audit | None = None

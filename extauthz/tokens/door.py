@@ -7,6 +7,7 @@ client's own rate counts only what the client has proved to be its own.
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Final
 
 from extauthz.canonical import counted_address
 from extauthz.tokens.client_authentication import ClientAuthenticator
@@ -17,6 +18,8 @@ from extauthz.tokens.http import HttpQuestion
 from extauthz.tokens.ports import Meter
 
 __all__ = ["Door", "Entered", "Rates"]
+
+_OUR_FAULT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ class Door:
         return Entered(client, form, question.address)
 
     def failure(self, address: str, error: OAuthError) -> OAuthError:
-        """What to answer to a request that proved nothing."""
+        """What to answer to a request that proved nothing. What is our fault is held against nobody."""
+        if error.status >= _OUR_FAULT:
+            return error
         wait = self._meter.take("failures", _counted(address), self._rates.failures_per_address)
         return OAuthError.too_many(wait, "too many failures from this address") if wait else error
 

@@ -16,6 +16,11 @@ providers:
   jwt: {issuer: "https://login.example.com/", audiences: [orders], jwksFile: missing.json}
 policies: {files: [policies/, more/]}
 telemetry: {decisions: {sink: logs/decisions.jsonl}}
+tokens:
+  issuer: https://auth.example.com
+  audit: {file: logs/audit.log, keyFile: audit.key}
+  clients:
+  - {id: shop, secretFile: missing.secret, audiences: [orders]}
 """
 
 POLICY = """
@@ -41,13 +46,15 @@ def test_everything_at_once(run: Command) -> None:
         "\nlisten.check.tls.certFile: missing.crt can't be read",
         "missing.json",
         "telemetry.decisions.sink: logs/decisions.jsonl can't be written",
+        "tokens.audit.file: logs/audit.log can't be written",
+        "missing.secret: can't be read",
         "more: there is no such file or folder",
         "policies/orders.yaml:7:5: unknown key 'spec.rules[0].rol' (did you mean 'role'?)",
         "policies/orders.yaml:8:19: ",
         "unknown name 'clams.x' (did you mean 'claims'?)",
     ):
         assert words in f"\n{result.out}", result.out
-    assert result.out.endswith("\n7 problems\n")
+    assert result.out.endswith("\n9 problems\n")
 
 
 def test_the_smallest_complete_set(run: Command) -> None:

@@ -123,3 +123,37 @@ def test_idle_is_within_the_lifetime(problems: Problems) -> None:
     """Else it means nothing."""
     (told,) = problems(tokens(SHOP, more="refresh: {lifetime: 1h, idle: 2h}, "))
     assert "tokens.refresh.idle" in told
+
+
+def test_certificates_are_asked_for_by_the_listener(load: Load, problems: Problems) -> None:
+    """A client that is known by its certificate needs a listener that asks for one."""
+    client = "{id: edge, certificateSubject: 'spiffe://x/edge', audiences: [a]}"
+    (told,) = problems(tokens(client))
+    assert "no client shows a certificate to listen.http" in told
+    listen = "listen: {http: {tls: {certFile: c, keyFile: k, clientCaFile: ca, clientCertificates: optional}}}\n"
+    assert load(tokens(client, top=listen)).tokens.clients[0].certificate_subject == "spiffe://x/edge"
+
+
+def test_a_provider_for_the_services_own_tokens(load: Load, problems: Problems) -> None:
+    """Its keys are those of this process: none are given, and plain http on loopback is no danger."""
+    own = "providers: [{name: own, jwt: {issuer: 'http://127.0.0.1:8080', audiences: [a]%s}}]\n"
+    assert load(tokens(SHOP, issuer="http://127.0.0.1:8080", top=own % "")).providers[0].name == "own"
+    (told,) = problems(tokens(SHOP, issuer="http://127.0.0.1:8080", top=own % ", jwksFile: k"))
+    assert "its own keys are used" in told
+    (told,) = problems(tokens(SHOP, issuer="http://127.0.0.1:8081", top=own % ""))
+    assert "plain http" in told
+
+
+def test_keys_are_told_in_the_same_run(problems: Problems) -> None:
+    """With all that is wrong besides."""
+    told = problems(tokens("{id: shop, secretFile: a}", more="keys: {secretFile: s, rotateEvery: 1d}, "))
+    assert [line.partition(": ")[2].partition(":")[0] for line in told] == [
+        "tokens.keys.rotateEvery",
+        "tokens.clients[0]",
+    ]
+
+
+def test_paths_are_relative_to_the_file(load: Load) -> None:
+    """Those of the keys' default too, whoever starts the server from wherever."""
+    written = load(tokens(SHOP)).tokens
+    assert (written.clients[0].secret_file, written.keys.folder) == ("shop.secret", "signing-keys")

@@ -4,6 +4,7 @@ Only what other rooms build anew in each process is small here: a signer with on
 verifier of subject tokens that knows some by heart, and logs that can be read.
 """
 
+import asyncio
 import base64
 import json
 import os
@@ -27,7 +28,8 @@ from extauthz.tokens.door import Rates
 from extauthz.tokens.families import RefreshTimes
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 from extauthz.tokens.metadata import ASSERTION_ALGORITHMS
-from extauthz.tokens.ports import AuditEvent
+from extauthz.tokens.ports import AuditEvent, TokenStore
+from extauthz.tokens.records import Family
 
 ISSUER = "https://auth.example.com"
 NOW = 1_800_000_000.0
@@ -64,6 +66,8 @@ class OneKey:
         self.key = generate_private_key(SECP256R1())
         self._clock = clock
         self.down = False
+        self.ignorant = False
+        """What was revoked is not known."""
         self.signatures = 0
         self.revoked: set[tuple[str, str]] = set()
 
@@ -80,6 +84,8 @@ class OneKey:
         return ["ES256"]
 
     def read(self, token: str) -> VerifiedClaims | Deny:
+        if self.ignorant:
+            return Deny(Reason.STORE_UNAVAILABLE, "the revocations have not been read yet")
         options = {"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
         try:
             claims = jwt.decode(token, self.key.public_key(), ["ES256"], options=options)  # type: ignore[arg-type]
@@ -150,12 +156,17 @@ class FaultyStore(MemoryTokenStore):
         self._fail("client")
         return await super().client(client_id)
 
+    async def family(self, family_id: str) -> Family | None:
+        await asyncio.sleep(0)  # others have their turn, as with any store that is elsewhere
+        return await super().family(family_id)
+
     async def begin(self, family: Any) -> None:
         self._fail("begin")
         await super().begin(family)
 
     async def rotate(self, *args: Any, **named: Any) -> Any:
         self._fail("rotate")
+        await asyncio.sleep(0)
         rotation = await super().rotate(*args, **named)
         self._fail("rotate after")
         return rotation
@@ -188,6 +199,8 @@ class Desk:
 
     clock: Clock = field(default_factory=Clock)
     store: FaultyStore = field(default_factory=FaultyStore)
+    kept_in: TokenStore | None = None
+    """Another store than that."""
     subjects: Subjects = field(default_factory=Subjects)
     log: Log = field(default_factory=Log)
     counts: Counts = field(default_factory=Counts)
@@ -200,7 +213,7 @@ class Desk:
         for client in clients(self.client_key):
             self.clients.setdefault(client.id, client)
         around = Surroundings(
-            store=self.store,
+            store=self.kept_in or self.store,
             signer=self.signer,
             reader=self.signer,
             subjects=self.subjects,

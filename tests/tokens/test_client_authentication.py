@@ -7,10 +7,11 @@ from typing import Any
 import jwt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from extauthz.identity import ClientAssertions
 from extauthz.tokens.door import Rates
 from extauthz.tokens.http import HttpAnswer
 from tests.tokens.parts import ASSERTION_TYPE, ISSUER, SECRET, Desk, basic, error, settings
@@ -190,6 +191,22 @@ class TestAssertions:
             assert error(await by_assertion(desk, forged)) == (401, "invalid_client")
         typed = jwt.encode(claims, desk.client_key, "ES256", {"typ": "at+jwt"})
         assert error(await by_assertion(desk, typed)) == (401, "invalid_client")
+
+    async def test_as_much_is_verified_for_an_unknown_client(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Counted, not timed; and nobody's key, whose other half everybody has, opens nothing (O7)."""
+        verified: list[str] = []
+        real = ClientAssertions.verified
+
+        def verify(reader: ClientAssertions, assertion: str, keys: Any) -> Any:
+            verified.append(assertion)
+            return real(reader, assertion, keys)
+
+        monkeypatch.setattr(ClientAssertions, "verified", verify)
+        nobodys = derive_private_key(1, SECP256R1())
+        for client in ("nobody", "shop", "cert"):
+            forged = desk.assertion(client, nobodys)
+            assert error(await by_assertion(desk, forged)) == (401, "invalid_client")
+            assert verified.pop() == forged
 
     async def test_a_refused_one_is_not_used_up(self, desk: Desk) -> None:
         """Whoever can't sign can't spend a client's jti."""

@@ -3,11 +3,13 @@
 import asyncio
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extauthz.stores import SqliteTokenStore
 from extauthz.tokens.encoding import base64url, base64url_bytes
 from extauthz.tokens.families import RefreshTimes
 from extauthz.tokens.refresh_token import (
@@ -242,6 +244,17 @@ class TestTheft:
         assert len({body(answer)["access_token"] for answer in answers}) == 64
         (family,) = desk.store._families.values()
         assert (family.generation, family.revoked) == (1, False)
+
+    async def test_64_at_a_time_in_a_file(self, tmp_path: Path) -> None:
+        """The same where the store has threads and transactions."""
+        store = SqliteTokenStore(str(tmp_path / "state.db"), timeout=20)
+        desk = Desk(kept_in=store)
+        token = await first(desk)
+        answers = await asyncio.gather(*(desk.refresh(token) for _ in range(64)))
+        assert {answer.status for answer in answers} == {200}
+        (successor,) = {body(answer)["refresh_token"] for answer in answers}
+        await followed(desk, successor)
+        await store.close()
 
     async def test_a_chain_under_races(self, desk: Desk) -> None:
         """Each round has one winner, and the generations have no gap (O24)."""

@@ -184,6 +184,14 @@ async def test_its_own_rate(desk: Desk) -> None:
     assert (await desk.renew(two)).status == 200
 
 
+async def test_our_faults_are_held_against_nobody() -> None:
+    """An address that asks while the store is down has failed at nothing."""
+    desk = Desk(settings=settings(rates=Rates(1000, 1, 1000)))
+    token = await access(desk)
+    desk.signer.ignorant = True
+    assert {(await desk.renew(token)).status for _ in range(3)} == {503}
+
+
 async def test_faults(desk: Desk) -> None:
     """503, and nothing was handed out or used up."""
     told = body(await desk.credentials("loop"))
