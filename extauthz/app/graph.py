@@ -12,7 +12,10 @@ from collections.abc import Callable, Sequence
 from extauthz import __version__
 from extauthz.app.limiter import rate_limiter
 from extauthz.app.observation import PhaseWatch, decision_settings, trace_settings
+from extauthz.app.own_issuer import OwnIssuer
 from extauthz.app.renewal import Renewal
+from extauthz.app.signing import in_vault_of
+from extauthz.app.token_service import ServedTokens
 from extauthz.app.values import authenticator, denied_limit, listener, policy_settings, request_rules
 from extauthz.app.vault import Secrets
 from extauthz.check import Check
@@ -24,6 +27,7 @@ from extauthz.serving import (
     CheckHandler,
     GrpcOptions,
     Handler,
+    HttpParts,
     PatientHandler,
     PolicyReloader,
     Readiness,
@@ -87,7 +91,13 @@ def build(
     changed: Callable[[Sequence[str]], None] = lambda _names: None,
 ) -> tuple[Server, Telemetry]:
     """All objects of one server, in the running event loop; nothing is opened yet. ``changed`` is told of secrets."""
-    identity = authenticator(config, HttpFetcher(), time.time)
+    tokens = config.tokens
+    own = (
+        None
+        if tokens is None
+        else OwnIssuer(config, tokens, None if secrets is None else in_vault_of(secrets, config), time.time)
+    )
+    identity = authenticator(config, HttpFetcher(), time.time, None if own is None else own.own_keys)
     counted = rate_limiter(config, time.monotonic)
     check = Check(
         identity,
@@ -140,6 +150,7 @@ def build(
             max_waiting=config.check.max_in_flight,
             clock=time.monotonic,
         )
+    served = None if tokens is None or own is None else ServedTokens(config, tokens, own, identity, metrics)
     settings = policy_settings(config)
 
     def compile_policies(texts: Sequence[PolicyText], generation: int) -> Snapshot:
@@ -167,6 +178,9 @@ def build(
         fallback=INTERNAL_ERROR_ANSWER,
         policies=policies,
         readiness=readiness,
+        http=None
+        if served is None
+        else HttpParts(listener(config.listen.http), served.answer, None if worker is None else worker.http),
         metrics=metrics.page,
         activity=None if activity is None else watch.look,
         certified=metrics.certificate,
@@ -182,6 +196,7 @@ def build(
             "provider states": lambda: _report_providers(identity, readiness),
             "phases": watch.run,
             **counted.tasks(readiness),
+            **({} if served is None else served.tasks(readiness)),
             **({} if secrets is None else secrets.tasks(readiness, changed)),
         },
         supervisor=None if worker is None else worker.lifeline,

@@ -39,7 +39,7 @@ def supervise(config: Config, file: str | None, secrets: Secrets) -> int:
         workers=config.worker_count,
         command=worker_command(file),
         admin=listener(config.listen.admin),
-        http=None,
+        http=None if config.tokens is None else listener(config.listen.http),
         figures=MergedMetrics(),
         activities=merged_activity,
         toggle_debug=lambda: toggle_debug(config.telemetry.logs.level),

@@ -1,0 +1,164 @@
+"""The token service in a server: its parts from the configuration, what must run beside it, and how it is told.
+
+Readiness never waits for any of it: Checks go on while the store or the keys are down, and each request for a token says for
+itself that it can't be answered now.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+
+from extauthz.app.own_issuer import OwnIssuer
+from extauthz.app.token_clients import ClientFiles
+from extauthz.app.token_meter import TokenMeter
+from extauthz.config import Config, Tokens
+from extauthz.errors import AuditError, StoreError
+from extauthz.identity import Authenticator, ClientAssertions, OwnTokens
+from extauthz.model import Deny, Identity
+from extauthz.serving import Readiness
+from extauthz.telemetry import Metrics
+from extauthz.tokens.assembly import Surroundings, TokenSettings, assemble
+from extauthz.tokens.door import Rates
+from extauthz.tokens.families import RefreshTimes
+from extauthz.tokens.http import HttpAnswer, HttpQuestion
+from extauthz.tokens.metadata import ASSERTION_ALGORITHMS
+
+__all__ = ["ServedTokens", "token_settings"]
+
+_log = structlog.get_logger(__name__)
+
+_LOOK: Final = 1.0
+"""Seconds between looks at the parts, for readiness."""
+_PURGE: Final = 60.0
+"""Seconds between two times that the store forgets what has ended."""
+_FOREIGN_KEYS: Final = 2.0
+"""Seconds that the keys of a subject token's provider may take."""
+_MAX_NAMES: Final = 200_000
+"""Clients, sessions and addresses that are counted at a time."""
+
+
+class ServedTokens:
+    """The service, built; belongs to one event loop."""
+
+    def __init__(
+        self, config: Config, tokens: Tokens, own: OwnIssuer, identity: Authenticator, metrics: Metrics
+    ) -> None:
+        """Build it; the files of the clients are read here. Raises ConfigError if they can't be used."""
+        assertions = ClientAssertions(frozenset(ASSERTION_ALGORITHMS))
+        self._own = own
+        self._files = ClientFiles(tokens, assertions)
+        self._clashes = ""
+        around = Surroundings(
+            store=own.store,
+            signer=own.keys,
+            reader=OwnTokens(tokens.issuer, own.own_keys, now=time.time),
+            subjects=_Subjects(identity),
+            assertions=assertions,
+            audit=own.audit,
+            meter=TokenMeter(time.monotonic, _MAX_NAMES),
+            metrics=metrics.token_series(),
+            now=time.time,
+            random_bytes=os.urandom,
+        )
+        self._service, self._registry = assemble(token_settings(config, tokens), self._files.read(), around)
+        if own.log is not None:
+            metrics.watch_audit(own.log.counts)
+
+    async def answer(self, question: HttpQuestion) -> HttpAnswer:
+        """One request to the http listener."""
+        return await self._service.answer(question)
+
+    def tasks(self, readiness: Readiness) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What must run beside it, by name."""
+        return {
+            "signing keys": self._run_keys,
+            "revocations": self._own.feed.run,
+            "token clients": lambda: self._files.run(self._registry.configure),
+            "token store": self._purge,
+            "token state": lambda: self._report(readiness),
+        }
+
+    async def _run_keys(self) -> None:
+        try:
+            await self._own.keys.run()
+        finally:
+            await self._own.close()
+
+    async def _purge(self) -> None:
+        """Forget what has ended, and look who is registered twice, as long as the server runs."""
+        while True:
+            try:
+                clashes = ", ".join(await self._registry.clashes())
+                if clashes and clashes != self._clashes:
+                    _log.warning("clients are in the configuration and in the store; the former count", clients=clashes)
+                self._clashes = clashes
+                await self._own.store.purge(time.time())
+            except StoreError as error:
+                _log.warning("the token store could not forget what has ended", error=str(error))
+            await asyncio.sleep(_PURGE)
+
+    async def _report(self, readiness: Readiness) -> None:
+        """Tell readiness how the parts are, as long as the server runs."""
+        while True:
+            keys = self._own.keys.state()
+            count = len(keys.keys)
+            text = keys.error or f"{keys.backend}, {count} key{'' if count == 1 else 's'}"
+            readiness.part_told("signing keys", ok=keys.usable, text=text)
+            feed = self._own.feed.state()
+            readiness.part_told("revocations", ok=feed.well, text=feed.sentence)
+            ok, text = await self._store_state()
+            readiness.part_told("token store", ok=ok, text=text)
+            error = self._files.error
+            clash = f"in the store too, where they don't count: {self._clashes}" if self._clashes else "in force"
+            readiness.part_told("token clients", ok=not error, text=f"as before: {error}" if error else clash)
+            if self._own.log is not None:
+                ok, text = _log_state(self._own.log.probe)
+                readiness.part_told("audit log", ok=ok, text=text)
+            await asyncio.sleep(_LOOK)
+
+    async def _store_state(self) -> tuple[bool, str]:
+        try:
+            return True, await self._own.kept.look() or "in use"
+        except StoreError as error:
+            return False, str(error)
+
+
+class _Subjects:
+    """Implements ``extauthz.tokens.ports.SubjectVerifier`` by the providers of this process."""
+
+    def __init__(self, identity: Authenticator) -> None:
+        self._identity = identity
+
+    async def verify(self, token: str, providers: frozenset[str]) -> tuple[Identity, float | None] | Deny:
+        """Whom a token proves to one of these providers, and until when."""
+        verdict = await self._identity.verify(token, providers, within=_FOREIGN_KEYS)
+        return verdict if isinstance(verdict, Deny) else (verdict, verdict.expires)
+
+
+def token_settings(config: Config, tokens: Tokens) -> TokenSettings:
+    """What the operator has decided."""
+    tls = config.listen.http.tls
+    return TokenSettings(
+        issuer=tokens.issuer,
+        lifetime=tokens.access_token_lifetime,
+        renew_for=tokens.renew_for,
+        refresh=RefreshTimes(tokens.refresh.lifetime, tokens.refresh.idle, tokens.refresh.grace),
+        rates=Rates(
+            per_client=tokens.rates.per_client,
+            failures_per_address=tokens.rates.failures_per_address,
+            refresh_per_session=tokens.rates.refresh_per_session,
+        ),
+        client_certificates=tls is not None and tls.client_ca_file is not None,
+    )
+
+
+def _log_state(probe: Callable[[], None]) -> tuple[bool, str]:
+    try:
+        probe()
+    except AuditError as error:
+        return False, str(error)
+    return True, "in use"

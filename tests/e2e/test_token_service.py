@@ -1,0 +1,248 @@
+"""The token service as others use it: a running server, clients by somebody else, a shell loop, and requests made up from
+its description.
+"""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import KeySet
+
+from mesh.address import free_addresses
+from mesh.processes import Process, accepts, answers
+from tests.tokens.parts import public_jwk
+
+SECRET = "0123456789abcdef0123456789abcdef01234567"
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+RATE = 100_000
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server."""
+
+    issuer: str
+    folder: Path
+    client_key: Any
+    provider_key: Any
+    process: Process
+
+    def get(self, path: str) -> dict[str, Any]:
+        """A document."""
+        with urllib.request.urlopen(self.issuer + path, timeout=10) as answer:
+            document: dict[str, Any] = json.loads(answer.read())
+            return document
+
+    def session(self, client: str = "billing", secret: Any = SECRET, **options: Any) -> OAuth2Session:
+        """A client by Authlib, which finds the endpoints as any client does."""
+        found = self.get("/.well-known/oauth-authorization-server")
+        return OAuth2Session(
+            client,
+            secret,
+            token_endpoint=found["token_endpoint"],
+            **options,
+        )
+
+    def foreign(self, **claims: Any) -> str:
+        """A token of the configured provider."""
+        now = int(time.time())
+        usual = {"iss": "https://login.example.com/", "aud": "gateway", "sub": "alice", "iat": now, "exp": now + 60}
+        return jwt.encode(usual | claims, self.provider_key, "ES256", {"kid": "p"})
+
+
+@contextmanager
+def running(folder: Path, *addresses: str) -> Iterator[Running]:
+    """A server with a client of each kind, in a folder that may have been used before."""
+    check, http, admin = addresses or free_addresses(0, 0, 0)
+    issuer = f"http://{http}"
+    client_key, provider_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
+    (folder / "secret").write_text(SECRET + "\n")
+    (folder / "client.jwks").write_text(json.dumps({"keys": [public_jwk(client_key, "c")]}))
+    (folder / "provider.jwks").write_text(json.dumps({"keys": [public_jwk(provider_key, "p")]}))
+    proof = {"secretFile": "secret"}
+    config = {
+        "listen": {"check": {"address": check}, "http": {"address": http}, "admin": {"address": admin}},
+        "check": {"drainDelay": "0s", "grace": "1s"},
+        "store": {"url": "sqlite:state.db"},
+        "providers": [
+            {"name": "own", "jwt": {"issuer": issuer, "audiences": ["orders"]}, "roles": {"mayGrant": ["user"]}},
+            {
+                "name": "corporate",
+                "jwt": {"issuer": "https://login.example.com/", "audiences": ["gateway"], "jwksFile": "provider.jwks"},
+                "roles": {"mayGrant": ["user", "admin"]},
+            },
+        ],
+        "tokens": {
+            "issuer": issuer,
+            "audiences": ["orders"],
+            "audit": {"file": "audit.log", "keyFile": "audit.key"},
+            "rates": {"perClient": RATE, "failuresPerAddress": RATE, "refreshPerSession": RATE},
+            "clients": [
+                {
+                    "id": "billing",
+                    **proof,
+                    "scopes": ["read", "write"],
+                    "roles": ["user"],
+                    "refresh": True,
+                    "renew": True,
+                },
+                {"id": "form", **proof, "secretIn": "form"},
+                {"id": "signer", "jwksFile": "client.jwks"},
+                {"id": "orders", **proof},
+                {"id": "gateway", **proof, "exchange": {"providers": ["corporate", "own"], "mayGrant": ["user"]}},
+            ],
+        },
+    }
+    (folder / "extauthz.yaml").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "extauthz", "serve"]
+    ready = [answers(f"http://{admin}/readyz"), accepts(http)]
+    with Process("extauthz", command, log=folder / "log", ready=ready, directory=folder) as process:
+        yield Running(issuer, folder, client_key, provider_key, process)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("tokens")) as server:
+        yield server
+
+
+def revoke(session: OAuth2Session, token: str) -> None:
+    """By Authlib."""
+    answer = session.revoke_token(session.metadata["token_endpoint"].replace("token", "revoke"), token)  # type: ignore[no-untyped-call]
+    assert answer.status_code == 200
+
+
+def introspect(session: OAuth2Session, token: str) -> dict[str, Any]:
+    """By Authlib."""
+    told: dict[str, Any] = session.introspect_token(
+        session.metadata["token_endpoint"].replace("token", "introspect"), token
+    ).json()
+    return told
+
+
+def verified(server: Running, token: str) -> dict[str, Any]:
+    """What a token says, by another library and the published keys."""
+    from joserfc import jwt as other
+
+    keys = KeySet.import_key_set(server.get("/.well-known/jwks.json"))  # type: ignore[arg-type]
+    decoded = other.decode(token, keys, algorithms=["ES256"])
+    assert decoded.header["typ"] == "at+jwt"
+    other.JWTClaimsRegistry(
+        iss={"essential": True, "value": server.issuer}, aud={"essential": True, "value": "orders"}
+    ).validate(decoded.claims)
+    return decoded.claims
+
+
+class TestAuthlib:
+    """An OAuth client by somebody else."""
+
+    def test_client_credentials_by_basic(self, server: Running) -> None:
+        """And the token verifies with the published keys."""
+        token = server.session(scope="read").fetch_token(grant_type="client_credentials")
+        claims = verified(server, token["access_token"])
+        assert (claims["sub"], claims["scope"], claims["roles"]) == ("billing", "read", ["user"])
+
+    def test_client_credentials_by_post(self, server: Running) -> None:
+        """In the form."""
+        session = server.session("form", token_endpoint_auth_method="client_secret_post")
+        assert verified(server, session.fetch_token(grant_type="client_credentials")["access_token"])["sub"] == "form"
+
+    def test_private_key_jwt(self, server: Running) -> None:
+        """For the issuer, and short-lived; Authlib's own defaults (the endpoint, an hour) are refused (O5)."""
+        pem = server.client_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        session = server.session("signer", pem, token_endpoint_auth_method="private_key_jwt")
+        claims = {"exp": int(time.time()) + 60}
+        session.register_client_auth_method(
+            PrivateKeyJWT(server.issuer, claims=claims, alg="ES256", headers={"kid": "c"})
+        )
+        assert verified(server, session.fetch_token(grant_type="client_credentials")["access_token"])["sub"] == "signer"
+
+    def test_refresh_revoke_introspect(self, server: Running) -> None:
+        """Each token once; what is revoked is inactive."""
+        session = server.session()
+        first = session.fetch_token(grant_type="client_credentials")
+        second = session.refresh_token(refresh_token=first["refresh_token"])
+        assert second["refresh_token"] != first["refresh_token"]
+        assert introspect(session, second["access_token"])["active"]
+        revoke(session, second["refresh_token"])
+        assert introspect(session, second["access_token"]) == {"active": False}
+        assert introspect(session, first["access_token"]) == {"active": False}
+
+    def test_exchange(self, server: Running) -> None:
+        """A provider's token, and then the one that came of it once more."""
+        session = server.session("gateway")
+        form = {"grant_type": EXCHANGE, "subject_token_type": ACCESS_TOKEN}
+        foreign = server.foreign(roles=["user", "admin"])
+        token = session.fetch_token(subject_token=foreign, **form)
+        claims = verified(server, token["access_token"])
+        assert (claims["sub"], claims["roles"], claims["src_sub"]) == ("corporate:alice", ["user"], "alice")
+        assert claims["exp"] <= int(time.time()) + 60
+        again = session.fetch_token(subject_token=token["access_token"], **form)
+        assert verified(server, again["access_token"])["sub"] == "corporate:alice"
+
+
+@pytest.mark.system("curl")
+def test_a_shell_loop(server: Running) -> None:
+    """As the documentation shows it, with curl."""
+    token = server.session().fetch_token(grant_type="client_credentials")["access_token"]
+    script = (
+        "set -e; for i in 1 2 3; do "
+        f"""TOKEN=$(curl -sf -X POST -d '{{"token":"'$TOKEN'"}}' {server.issuer}/refresh """
+        """| sed -E 's/^\\{"token":"([^"]+)".*/\\1/'); done; echo "$TOKEN" """
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "TOKEN": token},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert (
+        verified(server, done.stdout.strip())["auth_time"]
+        == jwt.decode(token, options={"verify_signature": False})["auth_time"]
+    )
+
+
+def test_requests_from_the_description(server: Running) -> None:
+    """What schemathesis makes of the OpenAPI description, with a good proof and without, is answered as described."""
+    basic = base64.b64encode(f"billing:{SECRET}".encode()).decode()
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.issuer}/openapi.json", "--no-color"]
+    command += ["--header", f"Authorization: Basic {basic}", "--seed", "1", "--max-examples", "4", "--workers", "1"]
+    # What is well-formed is not yet a good token.
+    command += ["--phases", "coverage,fuzzing", "--exclude-checks", "positive_data_acceptance"]
+    done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_was_revoked_stays_revoked(tmp_path: Path) -> None:
+    """The server is killed right after the answer: started again, it knows; and it signs with the key that it had (O31)."""
+    addresses = free_addresses(0, 0, 0)
+    with running(tmp_path, *addresses) as server:
+        gone = server.session().fetch_token(grant_type="client_credentials")
+        kept = server.session().fetch_token(grant_type="client_credentials")
+        revoke(server.session(), gone["refresh_token"])
+        os.kill(server.process.pid, signal.SIGKILL)
+    with running(tmp_path, *addresses) as server:
+        session = server.session()
+        assert introspect(session, kept["access_token"])["active"]
+        assert introspect(session, gone["access_token"]) == {"active": False}
+        assert introspect(session, gone["refresh_token"]) == {"active": False}
+        assert session.refresh_token(refresh_token=kept["refresh_token"])["access_token"]
