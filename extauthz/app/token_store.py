@@ -48,6 +48,7 @@ def token_store(config: Config, *, timeout: float = _TIMEOUT) -> KeptTokens:
             StoreSettings(
                 url=store.url,
                 username=store.username,
+                username_file=store.username_file,
                 password_file=store.password_file,
                 ca_file=store.ca_file,
                 cert_file=store.cert_file,

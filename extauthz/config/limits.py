@@ -83,8 +83,9 @@ class Store(Section):
 
     url: Annotated[Text, AfterValidator(_url), BeforeValidator(_joined)] = _MEMORY
     """`memory:` for one process by itself; `sqlite:///path` or `sqlite:path` for the token service's records in a file that
-    the processes of one machine share, while rates are counted in memory; `redis://host:6379/0` (also Valkey), `rediss://` with TLS, `redis+unix:///path`,
-    `redis+sentinel://host1,host2/name` or `redis+cluster://host1,host2` for replicas together."""
+    the processes of one machine share, while rates are counted in memory; `redis://host:6379/0` (also Valkey), `rediss://`
+    with TLS, `redis+unix:///path`, `redis+sentinel://host1,host2/name` or `redis+cluster://host1,host2` for replicas
+    together."""
     username: Text | None = None
     """An ACL user of the store."""
     username_file: FilePath | None = None
@@ -145,18 +146,22 @@ def _store_faults(store: Store) -> Iterator[Fault]:
         yield Fault(
             ("store", "certFile"), f"a certificate is shown with its key: {missing} is missing", "set both or none"
         )
-    if store.username is not None and store.username_file is not None:
-        yield Fault(("store", "usernameFile"), "the user is in username or in usernameFile", "keep one of them")
-    if store.username_file is not None and store.password_file is None:
-        yield Fault(("store", "usernameFile"), "a user needs a password", "set store.passwordFile")
     if not store.tls:
         for name, value in (("caFile", store.ca_file), ("certFile", store.cert_file)):
             if value is not None:
                 yield Fault(("store", name), "is for TLS, and the URL is without", "write rediss:// in store.url")
     if store.file is not None:
-        for name, value in (("username", store.username), ("passwordFile", store.password_file)):
+        for name, value in (
+            ("username", store.username),
+            ("usernameFile", store.username_file),
+            ("passwordFile", store.password_file),
+        ):
             if value is not None:
                 yield Fault(("store", name), "is for a server, and the store is a file", "leave it out")
+    elif store.username is not None and store.username_file is not None:
+        yield Fault(("store", "usernameFile"), "the user is in username or in usernameFile", "keep one of them")
+    elif store.username_file is not None and store.password_file is None:
+        yield Fault(("store", "usernameFile"), "a user needs a password", "set store.passwordFile")
 
 
 def _rate_faults(store: Store, limits: Limits, *, workers: int) -> Iterator[Fault]:

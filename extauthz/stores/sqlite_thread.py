@@ -73,11 +73,11 @@ class SqliteThread:
             raise StoreError(f"{self._path}: no answer within {self._timeout:g} s") from None
 
     async def close(self) -> None:
-        """Let what was asked be done, and close the file."""
+        """Let what was asked be done, and close the file, as far as the disk lets us."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, self._timeout)
 
     @property
     def file(self) -> str:
@@ -128,7 +128,7 @@ class SqliteThread:
             for one in batch:
                 if not one.answer.done():
                     one.said = one.work(connection)
-            connection.execute("COMMIT")
+            self._commit(connection)
         except Exception as error:  # noqa: BLE001 - likewise
             self._failed(batch, error)
             return False
@@ -148,6 +148,11 @@ class SqliteThread:
                 return connection
             # Another process has been upgraded: to open it again tells what that means.
             self._let_go()
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
+        if identity_of(self._path) != self._identity:
+            raise StoreError(f"{self._path}: was taken away meanwhile: what was written is nowhere")
 
     def _opened(self) -> sqlite3.Connection:
         """The connection to the file that has this name now, whatever had it before."""

@@ -89,6 +89,7 @@ def test_what_is_no_store_is_refused(problems: Problems, url: str, told: str) ->
         ("{store: {url: 'sqlite:///x', certFile: c.pem, keyFile: k.pem}}", "store.certFile: is for TLS"),
         ("{store: {url: 'sqlite:///x', passwordFile: p}}", "store.passwordFile: is for a server"),
         ("{store: {url: 'sqlite:///x', username: u}}", "store.username: is for a server"),
+        ("{store: {url: 'sqlite:///x', usernameFile: u}}", "store.usernameFile: is for a server"),
         ("{store: {url: 'sqlite:///x'}, limits: {mode: leased}}", "leases are taken from a shared store"),
         ("{limits: {mode: leased}}", "leases are taken from a shared store"),
         ("{limits: {deniedPerAddress: 0}}", "must be from 1 to"),

@@ -15,6 +15,7 @@ from extauthz.errors import StoreError
 from extauthz.stores import RedisTokenStore, StoreSettings
 from extauthz.tokens.records import Outcome, Revocation
 from tests.stores.redis_server import RedisServer, Road, cluster, running
+from tests.stores.test_redis_forms import tls_options
 from tests.stores.token_stores import DAY, NOW, PATIENCE, a_family, a_revocation, digest
 
 pytestmark = pytest.mark.system("redis-server")
@@ -225,6 +226,38 @@ class TestFaults:
                 await store.begin(a_family(key=b"canary-key", grant="canary-grant", current=b"canary-digest"))
         assert "WRONGTYPE" in str(caught.value)
         assert "canary" not in str(caught.value)
+
+    async def test_a_text_that_is_not_unicode_is_refused(self, redis_server: RedisServer) -> None:
+        async with opened(redis_server.url) as store:
+            for asked in (
+                store.begin(a_family(subject="\ud800")),
+                store.revoke([a_revocation(), a_revocation("\ud800")]),
+            ):
+                with pytest.raises(StoreError, match="a text that is not Unicode can't be kept"):
+                    await asked
+            assert values((await store.revocations()).revocations) == []
+
+
+class TestForms:
+    async def test_tls_and_a_socket_and_a_sentinel(self, tmp_path: Path) -> None:
+        """One store, reached in each way."""
+        options, port = tls_options(tmp_path)
+        family = a_family()
+        with running(tmp_path, *options, "tls-auth-clients no") as server:
+            monitored = f"sentinel monitor main 127.0.0.1 {server.port} 1"
+            with running(tmp_path, monitored, sentinel=True) as sentinel:
+                urls = [
+                    f"rediss://127.0.0.1:{port}",
+                    f"redis+unix://{server.socket}",
+                    f"redis+sentinel://127.0.0.1:{sentinel.port}/main",
+                ]
+                for number, url in enumerate(urls):
+                    settings = StoreSettings(url, timeout=PATIENCE, ca_file=str(tmp_path / "ca.pem"))
+                    store = RedisTokenStore(settings)
+                    if number == 0:
+                        await store.begin(family)
+                    assert await store.family(family.id) == family
+                    await store.close()
 
 
 class TestDurability:

@@ -109,7 +109,45 @@ class TestRights:
         assert "canary" not in str(caught.value)
 
 
+class TestDurability:
+    async def test_a_commit_waits_for_the_disk(self, tmp_path: Path) -> None:
+        """So a loss of power takes nothing that was acknowledged."""
+        thread = SqliteThread(str(tmp_path / "state.db"), PATIENCE)
+        names = ("journal_mode", "synchronous", "fullfsync", "checkpoint_fullfsync")
+        said = await thread.ask(
+            lambda sqlite: [sqlite.execute(f"PRAGMA {name}").fetchone()[0] for name in names], writes=False
+        )
+        await thread.close()
+        assert said == ["wal", 2, 1, 1]
+
+    async def test_who_comes_together_waits_for_the_disk_together(self, tmp_path: Path) -> None:
+        """Each record that many keep at once is in one of a few transactions."""
+        path = tmp_path / "state.db"
+        async with opened(path) as store:
+            await store.look()
+            with closing(sqlite3.connect(path)) as other:
+                before = other.execute("PRAGMA data_version").fetchone()[0]
+                await asyncio.gather(*(store.begin(a_family()) for _ in range(200)))
+                assert other.execute("PRAGMA data_version").fetchone()[0] - before <= 4
+                assert other.execute("SELECT count(*) FROM families").fetchone() == (200,)
+
+
 class TestFaults:
+    async def test_a_text_that_is_not_unicode_is_refused_and_harms_nobody_beside_it(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "state.db") as store:
+            said = await asyncio.gather(
+                store.begin(a_family(subject="\ud800")),
+                store.revoke([a_revocation("kept"), a_revocation("not kept")]),
+                store.revoke([a_revocation("half"), a_revocation("\ud800")]),
+                return_exceptions=True,
+            )
+            assert [str(one).partition(": ")[2] if one else None for one in said] == [
+                "a text that is not Unicode can't be kept",
+                None,
+                "a text that is not Unicode can't be kept",
+            ]
+            assert [one.value for one in (await store.revocations()).revocations] == ["kept", "not kept"]
+
     async def test_a_folder_that_is_missing_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "nowhere" / "state.db"
         assert await refusal(path) == (
@@ -251,6 +289,15 @@ class TestFaults:
 
 
 class TestReplaced:
+    async def test_what_is_written_while_the_file_is_taken_away_is_not_acknowledged(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.db"
+        thread = SqliteThread(str(path), PATIENCE)
+        await thread.ask(lambda sqlite: None, writes=True)
+        with pytest.raises(StoreError, match="was taken away meanwhile"):
+            await thread.ask(lambda sqlite: take_away(path), writes=True)
+        await thread.ask(lambda sqlite: None, writes=True)
+        await thread.close()
+
     async def test_what_is_kept_in_a_file_that_was_taken_away_is_not_acknowledged(self, tmp_path: Path) -> None:
         """The store begins anew, and shows it by another epoch."""
         path = tmp_path / "state.db"
