@@ -263,8 +263,7 @@ class TestFamilies:
 
     async def test_many_families_end_in_one_call(self, store: OpenStore) -> None:
         kept = [a_family() for _ in range(2500)]
-        for family in kept:
-            await store.begin(family)
+        await asyncio.gather(*(store.begin(family) for family in kept))
         assert await store.end_families(client_id="shop") == 2500
         assert await store.end_families(client_id="shop") == 0
         last = await store.family(kept[-1].id)
