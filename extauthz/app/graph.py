@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from extauthz import __version__
 from extauthz.app.limiter import rate_limiter
-from extauthz.app.observation import PhaseWatch, decision_settings, trace_settings
+from extauthz.app.observation import PhaseWatch, decision_settings, report_log, trace_settings
 from extauthz.app.own_issuer import OwnIssuer
 from extauthz.app.renewal import Renewal
 from extauthz.app.signing import in_vault_of
@@ -195,6 +195,7 @@ def build(
             "keys": identity.run,
             "provider states": lambda: _report_providers(identity, readiness),
             "phases": watch.run,
+            "log state": lambda: report_log(telemetry, readiness),
             **counted.tasks(readiness),
             **({} if served is None else served.tasks(readiness)),
             **({} if secrets is None else secrets.tasks(readiness, changed)),

@@ -8,10 +8,13 @@ from extauthz.app.values import credential_places
 from extauthz.check import Authenticator, Check
 from extauthz.config import Config
 from extauthz.limits import Limiter
+from extauthz.serving import Readiness
 from extauthz.telemetry import Activity, DecisionSettings, Phases, Rotation, Telemetry, TraceSettings
 
-__all__ = ["PhaseWatch", "decision_settings", "trace_settings"]
+__all__ = ["PhaseWatch", "decision_settings", "report_log", "trace_settings"]
 
+_LOOK_AT_LOG: Final = 0.5
+"""Seconds between looks at the decision log, for readiness."""
 _LOOK: Final = 5.0
 """Seconds between looks whether somebody still looks."""
 
@@ -35,6 +38,15 @@ def decision_settings(config: Config) -> DecisionSettings:
         deny=decisions.sample.deny,
         omit=decisions.omit,
     )
+
+
+async def report_log(telemetry: Telemetry, readiness: Readiness) -> None:
+    """Tell readiness how the decision log is, if there is one, as long as the server runs."""
+    while (state := telemetry.log_state) is not None:
+        ok, text = state
+        readiness.part_told("decision log", ok=ok, text=text)
+        await asyncio.sleep(_LOOK_AT_LOG)
+    await asyncio.Event().wait()
 
 
 class PhaseWatch:

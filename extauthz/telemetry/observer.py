@@ -93,6 +93,11 @@ class Telemetry:
         return self._log
 
     @property
+    def log_state(self) -> tuple[bool, str] | None:
+        """Whether the decision log is well, and in words how it is; None if there is none."""
+        return self._sink.state if isinstance(self._sink, QueuedSink) else None
+
+    @property
     def reads_phases(self) -> bool:
         """Whether where the time went is told of each Check."""
         return self._sink is not None and self._told_phases

@@ -80,6 +80,9 @@ class QueuedSink:
         """
         self._target = target
         self._dropped = dropped
+        self._clock = clock
+        self._failing: tuple[float, str] | None = None
+        """Since when, and why the target takes nothing."""
         self._capacity = capacity
         self._batch = batch
         self._pause = pause
@@ -103,6 +106,15 @@ class QueuedSink:
     def full(self) -> bool:
         """Whether there is no room for one more line."""
         return self._taken - self._done >= self._capacity
+
+    @property
+    def state(self) -> tuple[bool, str]:
+        """Whether it is well, and in words how it is; for either thread."""
+        failing = self._failing
+        full = "; it is full" if self.full else ""
+        if failing is not None:
+            return False, f"{failing[1]}, for {self._clock() - failing[0]:.0f} s, and tried again all the time{full}"
+        return (False, _BEHIND + full) if full else (True, "written")
 
     def when_room(self, tell: Callable[[], None]) -> None:
         """Call ``tell``, from either thread, once there is room. It must not raise."""
@@ -163,6 +175,10 @@ class QueuedSink:
             data = b"".join((b"\n", *batch) if self._torn else batch)
             self._writing = len(batch)
             rest, fault = self._put(data)
+            if fault is None:
+                self._failing = None
+            elif self._failing is None:
+                self._failing = self._clock(), str(fault)
             left = min(rest.count(b"\n"), len(batch))
             batch = batch[len(batch) - left :]
             if batch and not (self._keep and self._again(fault)):

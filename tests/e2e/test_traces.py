@@ -108,7 +108,8 @@ def test_one_request_is_found_everywhere(mesh: LocalMesh) -> None:
     assert [line.partition("{")[0] for line in exemplars] == ["extauthz_check_duration_seconds_bucket"]
     for _ in range(100):
         lines = [json.loads(line) for line in mesh.access_log.read_text().splitlines()]
-        if any((line["trace_id"], line["authz"]["decision_id"]) == (trace, record["id"]) for line in lines):
+        found = [(line["trace_id"], line["request_id"], line["authz"]["decision_id"]) for line in lines]
+        if (trace, record["request_id"], record["id"]) in found:
             return
         time.sleep(0.1)
     raise AssertionError("Envoy's access log does not have the decision's id")

@@ -271,6 +271,26 @@ def test_whoever_asks_when_there_is_room_is_told_at_once(sink: Callable[..., Que
     assert told.is_set()
 
 
+def test_how_it_is_can_be_told(sink: Callable[..., QueuedSink]) -> None:
+    """Why nothing is written and since when, that there is no room, and that all is well again."""
+    target = Full(0)
+    own = sink(target, capacity=8, pause=0.001, keep=True)
+    assert own.state == (True, "written")
+    own.write(b"1\n")
+    eventually(lambda: not own.state[0])
+    fault = "[Errno 28] No space left on device, for 0 s, and tried again all the time"
+    assert own.state == (False, fault)
+    own.write(b"2345678\n")
+    assert own.state == (False, f"{fault}; it is full")
+    target.room = 100
+    eventually(lambda: own.state == (True, "written"))
+    stuck = Stuck()
+    slow = sink(stuck, capacity=2, pause=0.001)
+    slow.write(b"1\n")
+    assert slow.state == (False, "the log is not taken as fast as it is written; it is full")
+    stuck.go.set()
+
+
 def test_the_end_does_not_wait_for_a_full_disk(sink: Callable[..., QueuedSink], drops: Drops) -> None:
     """What could not be written until then is lost after all, and counted."""
     own = sink(Full(0), pause=0.001, keep=True)
