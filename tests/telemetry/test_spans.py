@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import trustme
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -226,8 +228,11 @@ def test_provider_is_not_global(traces: Callable[..., Traces]) -> None:
     assert get_tracer_provider() is not own.tracer._provider
 
 
-def test_spans_arrive_over_otlp(monkeypatch: pytest.MonkeyPatch, allowed: Decision, sent: AttributeContext) -> None:
-    """What OTEL_EXPORTER_OTLP_ENDPOINT names gets the spans over gRPC, and closing sends what is queued."""
+@pytest.mark.parametrize("tls", [False, True])
+def test_spans_arrive_over_otlp(
+    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: Decision, sent: AttributeContext
+) -> None:
+    """What OTEL_EXPORTER_OTLP_ENDPOINT names gets the spans over gRPC, and closing sends what is queued; TLS by the variables."""
     received: list[Any] = []
 
     class Collector(trace_service_pb2_grpc.TraceServiceServicer):
@@ -237,9 +242,17 @@ def test_spans_arrive_over_otlp(monkeypatch: pytest.MonkeyPatch, allowed: Decisi
 
     server = grpc.server(ThreadPoolExecutor(1))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Collector(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if tls:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        issued = authority.issue_cert("localhost")
+        pairs = [(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())]
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pairs))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", str(tmp_path / "ca.pem"))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http{'s' if tls else ''}://localhost:{port}")
     plan = trace_plan(TraceSettings("otlp"), {})
     assert plan is not None
     tracer = CheckTracer(plan, version="1", now=lambda: NOW)
