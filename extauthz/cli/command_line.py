@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from extauthz import __version__
+from extauthz.cli.agent import AGENT_VARIABLES, agent
 from extauthz.cli.audit import audit_app
 from extauthz.cli.bench import bench
 from extauthz.cli.convert import convert
@@ -69,6 +70,12 @@ def _app() -> App:
     )
     app.command(keys_app())
     app.command(audit_app())
+    app.command(
+        agent,
+        config=AGENT_VARIABLES,
+        help_epilogue="Example: extauthz agent --service https://tokens.example.com --client-id billing "
+        "--client-secret-file /etc/billing/secret --token-file /run/token/token",
+    )
     app.command(version, help_epilogue="Example: extauthz version --output json")
     return app
 

@@ -6,6 +6,7 @@ business: that comes in as a ``Handler``.
 
 from extauthz.serving.admin_client import ask_admin
 from extauthz.serving.back_pressure import PatientHandler
+from extauthz.serving.background import keep_running
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.client import ask_once
 from extauthz.serving.grpc_server import GrpcOptions
@@ -25,7 +26,9 @@ from extauthz.serving.policy_files import read_policy_texts
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
 from extauthz.serving.server import HttpParts, Server, ServerParts, serve
+from extauthz.serving.signals import heard
 from extauthz.serving.supervisor import SupervisorParts, run_workers, worker_command
+from extauthz.serving.token_page import PageServer, probe_app, token_app
 from extauthz.serving.transport import CHECK_METHOD, CHECK_SERVICE, Call, Handler
 from extauthz.serving.transports import check_server
 from extauthz.serving.worker import WorkerPlace
@@ -43,6 +46,7 @@ __all__ = [
     "Listener",
     "Observer",
     "PatientHandler",
+    "PageServer",
     "PolicyReloader",
     "Readiness",
     "Server",
@@ -56,11 +60,15 @@ __all__ = [
     "ask_once",
     "check_listener",
     "check_server",
+    "heard",
     "is_private",
+    "keep_running",
     "parse_address",
+    "probe_app",
     "read_policy_texts",
     "run_workers",
     "serve",
+    "token_app",
     "unobtrusive",
     "worker_command",
 ]

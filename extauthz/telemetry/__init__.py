@@ -4,6 +4,7 @@
 """
 
 from extauthz.telemetry.activity import Activity, merged_activity
+from extauthz.telemetry.agent_metrics import AgentMetrics
 from extauthz.telemetry.audit import AuditFile
 from extauthz.telemetry.audit_key import audit_key
 from extauthz.telemetry.audit_lines import AuditKey
@@ -20,6 +21,7 @@ from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSetting
 
 __all__ = [
     "Activity",
+    "AgentMetrics",
     "AuditCounts",
     "AuditFile",
     "AuditKey",
