@@ -185,12 +185,14 @@ def start(service: TokenService, tmp_path: Path) -> Iterator[StartAgent]:
     agents: list[Agent] = []
     counts = iter(range(100))
 
-    def start_agent(*more: str, client: bool = True, **variables: str) -> Agent:
+    def start_agent(*more: str, client: bool = True, bare: bool = False, **variables: str) -> Agent:
         log = tmp_path / f"agent-{next(counts)}.log"
-        command = [sys.executable, "-m", "extauthz", "agent", "--service", service.url, "--allow-http"]
-        if client:
+        command = [sys.executable, "-m", "extauthz", "agent"]
+        if not bare:
+            command += ["--service", service.url, "--allow-http"]
+        if client and not bare:
             command += ["--client-id", "billing", "--client-secret-file", str(tmp_path / "secret")]
-        if not {"--admin", "--once"} & set(more):
+        if not bare and "--once" not in more:
             command += ["--admin", "127.0.0.1:0"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("EXTAUTHZ_")}
         with log.open("wb") as opened:
