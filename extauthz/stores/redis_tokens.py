@@ -200,15 +200,27 @@ class RedisTokenStore:
                 if self._cluster:
                     await self._client.initialize()
                 try:
-                    return await self._client.execute_command("EVALSHA", script.sha, 1, scripts.ABOUT, spare, *asked)
+                    answer = await self._client.execute_command("EVALSHA", script.sha, 1, scripts.ABOUT, spare, *asked)
                 except NoScriptError:
-                    return await self._client.execute_command("EVAL", script.text, 1, scripts.ABOUT, spare, *asked)
+                    answer = await self._client.execute_command("EVAL", script.text, 1, scripts.ABOUT, spare, *asked)
         except TimeoutError:
             raise StoreError(f"the store gave no answer within {self._timeout:g} s") from None
         except UnicodeEncodeError:
             raise StoreError("a text that is not Unicode can't be kept") from None
         except Exception as error:  # the library's faults have no root in common
+            _end_if_cancelled()
             raise _fault(error) from error
+        _end_if_cancelled()
+        return answer
+
+
+def _end_if_cancelled() -> None:
+    """End a task that was cancelled: at times the library takes that for a lost connection, or goes on as if it were nothing,
+    and whoever has cancelled the task waits for its end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _fault(error: Exception) -> StoreError:

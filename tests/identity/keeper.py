@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extauthz.errors import SigningError
-from extauthz.identity import OWN_ALGORITHMS, JwtProvider, OwnKeys, TokenMarks
+from extauthz.identity import OWN_ALGORITHMS, JwtProvider, OwnKeys, Standing, TokenMarks
 from extauthz.model import Deny
 from tests.identity.issuer import EC_KEY, ISSUER, NOW, PrivateKey, jwk, mint
 
@@ -69,9 +69,9 @@ class Register:
         return next((self.refused[mark] for mark in marks if mark in self.refused), None)
 
 
-def own(keeper: Keeper, register: Register | None = None, **parts: Any) -> JwtProvider:
+def own(keeper: Keeper, register: Standing | None = None, **parts: Any) -> JwtProvider:
     """The provider whose keys are the process's own."""
-    keys = OwnKeys(keeper, register or Register())
+    keys = OwnKeys(keeper, Register() if register is None else register)
     plain: dict[str, Any] = {"name": "own", "issuer": ISSUER, "audiences": frozenset({"orders"})}
     return JwtProvider(**{**plain, "keys": keys, "algorithms": OWN_ALGORITHMS, **parts})
 
