@@ -10,6 +10,7 @@ from collections.abc import Callable
 from extauthz.app.values import listener
 from extauthz.app.vault import Secrets
 from extauthz.config import Config
+from extauthz.errors import ServingError
 from extauthz.serving import SupervisorParts, run_workers, worker_command
 from extauthz.telemetry import MergedMetrics, configure_logs, merged_activity, toggle_debug
 
@@ -29,8 +30,14 @@ def supervise(config: Config, file: str | None, secrets: Secrets) -> int:
     """
     configure_logs(config.telemetry.logs.level)
 
+    http = None if config.tokens is None else listener(config.listen.http)
+
     def check_configuration() -> None:
-        secrets.load(file)
+        found = secrets.load(file)
+        if http != (None if found.tokens is None else listener(found.listen.http)):
+            raise ServingError(
+                "listen.http: its socket is opened once for all workers, so a change of it needs a restart"
+            )
 
     async def follow(renew: Callable[[], None]) -> None:
         await secrets.follow(lambda _names: renew())
@@ -39,7 +46,7 @@ def supervise(config: Config, file: str | None, secrets: Secrets) -> int:
         workers=config.worker_count,
         command=worker_command(file),
         admin=listener(config.listen.admin),
-        http=None if config.tokens is None else listener(config.listen.http),
+        http=http,
         figures=MergedMetrics(),
         activities=merged_activity,
         toggle_debug=lambda: toggle_debug(config.telemetry.logs.level),

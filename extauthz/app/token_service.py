@@ -20,7 +20,7 @@ from extauthz.errors import AuditError, StoreError
 from extauthz.identity import Authenticator, ClientAssertions, OwnTokens
 from extauthz.model import Deny, Identity
 from extauthz.serving import Readiness
-from extauthz.telemetry import Metrics
+from extauthz.telemetry import Metrics, RevocationCounts
 from extauthz.tokens.assembly import Surroundings, TokenSettings, assemble
 from extauthz.tokens.door import Rates
 from extauthz.tokens.families import RefreshTimes
@@ -65,8 +65,13 @@ class ServedTokens:
             random_bytes=os.urandom,
         )
         self._service, self._registry = assemble(token_settings(config, tokens), self._files.read(), around)
+        metrics.watch_revocations(self._revocations)
         if own.log is not None:
             metrics.watch_audit(own.log.counts)
+
+    def _revocations(self) -> RevocationCounts:
+        known, feed = self._own.known, self._own.feed.state()
+        return RevocationCounts(known.held, feed.age, known.refused, feed.losses)
 
     async def answer(self, question: HttpQuestion) -> HttpAnswer:
         """One request to the http listener."""

@@ -17,6 +17,7 @@ from extauthz.telemetry.merging import MergedMetrics
 from extauthz.telemetry.metrics import LoadOutcome, Metrics, ProviderState
 from extauthz.telemetry.observer import Telemetry, open_telemetry
 from extauthz.telemetry.phases import Phases
+from extauthz.telemetry.revocation_series import RevocationCounts
 from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSettings
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Metrics",
     "Phases",
     "ProviderState",
+    "RevocationCounts",
     "Rotation",
     "Samples",
     "Telemetry",

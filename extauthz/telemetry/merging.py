@@ -21,6 +21,8 @@ _GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "extauthz_store_replicas": max,
     "extauthz_build_info": max,
     "extauthz_certificate_expires_timestamp_seconds": min,
+    "extauthz_revocations": max,
+    "extauthz_revocations_age_seconds": max,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }

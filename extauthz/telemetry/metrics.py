@@ -22,6 +22,7 @@ from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.audit_series import AuditCounts, AuditSeries
 from extauthz.telemetry.loaded import LoadedCounter
+from extauthz.telemetry.revocation_series import RevocationCounts, RevocationSeries
 from extauthz.telemetry.token_series import TokenSeries
 
 __all__ = ["CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
@@ -249,6 +250,10 @@ class Metrics:
     def token_series(self) -> TokenSeries:
         """The series of the token service. To be called once."""
         return TokenSeries(self._registry)
+
+    def watch_revocations(self, counts: Callable[[], RevocationCounts]) -> None:
+        """Show how revocations are doing, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(RevocationSeries(counts))
 
     def watch_audit(self, counts: Callable[[], AuditCounts]) -> None:
         """Show how the audit log is doing, asked for whenever Prometheus asks us. To be called once."""

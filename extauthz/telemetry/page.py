@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 
 from extauthz.telemetry.merging import MergedMetrics, families_of
 from extauthz.telemetry.metrics import Metrics
+from extauthz.telemetry.revocation_series import RevocationCounts
 
 __all__ = ["page"]
 
@@ -89,6 +90,7 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     metrics.watch_spans(lambda: (0, 0, 0))
     metrics.watch_policies(["p"], [("p", "r")])
     metrics.token_series()
+    metrics.watch_revocations(lambda: RevocationCounts({"token": 0}, 0.0, 0, 0))
     metrics.certificate("listen.check", 1)
     merged, _ = MergedMetrics().merged([metrics.render()])
     for family in families_of(merged):
