@@ -15,7 +15,7 @@ from extauthz.app.observation import PhaseWatch, decision_settings, report_log, 
 from extauthz.app.own_issuer import OwnIssuer
 from extauthz.app.renewal import Renewal
 from extauthz.app.signing import in_vault_of
-from extauthz.app.token_service import ServedTokens
+from extauthz.app.token_service import REVOCATIONS, SIGNING_KEYS, ServedTokens
 from extauthz.app.values import authenticator, denied_limit, listener, policy_settings, request_rules
 from extauthz.app.vault import Secrets
 from extauthz.check import Check
@@ -107,7 +107,9 @@ def build(
         denied=denied_limit(config, time.monotonic),
         new_id=_new_ids(),
     )
-    readiness = Readiness(provider.name for provider in config.providers)
+    readiness = Readiness(
+        (provider.name for provider in config.providers), () if tokens is None else (SIGNING_KEYS, REVOCATIONS)
+    )
     metrics = Metrics(version=__version__)
     metrics.watch_providers(identity.states)
     metrics.watch_token_cache(identity.cache_counts)

@@ -1,7 +1,7 @@
 """The token service in a server: its parts from the configuration, what must run beside it, and how it is told.
 
-Readiness never waits for any of it: Checks go on while the store or the keys are down, and each request for a token says for
-itself that it can't be answered now.
+Readiness waits for the first word of keys and revocations, good or bad, and for nothing after that: Checks go on while the
+store or the keys are down, and each request for a token says for itself that it can't be answered now.
 """
 
 import asyncio
@@ -27,12 +27,18 @@ from extauthz.tokens.families import RefreshTimes
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 from extauthz.tokens.metadata import ASSERTION_ALGORITHMS
 
-__all__ = ["ServedTokens", "token_settings"]
+__all__ = ["REVOCATIONS", "SIGNING_KEYS", "ServedTokens", "token_settings"]
 
 _log = structlog.get_logger(__name__)
 
-_LOOK: Final = 1.0
-"""Seconds between looks at the parts, for readiness."""
+SIGNING_KEYS: Final = "signing keys"
+REVOCATIONS: Final = "revocations"
+"""Parts whose first word, good or bad, readiness waits for."""
+
+_LOOK: Final = 0.1
+"""Seconds between looks at the parts that are in memory, for readiness."""
+_LOOK_AT_STORE: Final = 2.0
+"""Seconds between looks at the others."""
 _PURGE: Final = 60.0
 """Seconds between two times that the store forgets what has ended."""
 _FOREIGN_KEYS: Final = 2.0
@@ -80,16 +86,18 @@ class ServedTokens:
     def tasks(self, readiness: Readiness) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What must run beside it, by name."""
         return {
-            "signing keys": self._run_keys,
+            "signing keys": self._own.keys.run,
             "revocations": self._own.feed.run,
             "token clients": lambda: self._files.run(self._registry.configure),
             "token store": self._purge,
             "token state": lambda: self._report(readiness),
+            "token service": self._close,
         }
 
-    async def _run_keys(self) -> None:
+    async def _close(self) -> None:
+        """Close the parts when the server has stopped: its listeners go before what runs beside them."""
         try:
-            await self._own.keys.run()
+            await asyncio.Event().wait()
         finally:
             await self._own.close()
 
@@ -108,22 +116,30 @@ class ServedTokens:
 
     async def _report(self, readiness: Readiness) -> None:
         """Tell readiness how the parts are, as long as the server runs."""
+        look_at_store = 0.0
         while True:
-            keys = self._own.keys.state()
-            count = len(keys.keys)
-            text = keys.error or f"{keys.backend}, {count} key{'' if count == 1 else 's'}"
-            readiness.part_told("signing keys", ok=keys.usable, text=text)
-            feed = self._own.feed.state()
-            readiness.part_told("revocations", ok=feed.well, text=feed.sentence)
-            ok, text = await self._store_state()
-            readiness.part_told("token store", ok=ok, text=text)
-            error = self._files.error
-            clash = f"in the store too, where they don't count: {self._clashes}" if self._clashes else "in force"
-            readiness.part_told("token clients", ok=not error, text=f"as before: {error}" if error else clash)
-            if self._own.log is not None:
-                ok, text = _log_state(self._own.log.probe)
-                readiness.part_told("audit log", ok=ok, text=text)
+            keys, feed = self._own.keys.state(), self._own.feed.state()
+            # Before the first look there is nothing to tell, and readiness waits for it.
+            if keys.usable or keys.failures:
+                count = len(keys.keys)
+                text = keys.error or f"{keys.backend}, {count} key{'' if count == 1 else 's'}"
+                readiness.part_told(SIGNING_KEYS, ok=keys.usable, text=text)
+            if feed.believed or feed.error:
+                readiness.part_told(REVOCATIONS, ok=feed.well, text=feed.sentence)
+            if time.monotonic() >= look_at_store:
+                look_at_store = time.monotonic() + _LOOK_AT_STORE
+                await self._report_files(readiness)
             await asyncio.sleep(_LOOK)
+
+    async def _report_files(self, readiness: Readiness) -> None:
+        ok, text = await self._store_state()
+        readiness.part_told("token store", ok=ok, text=text)
+        error = self._files.error
+        clash = f"in the store too, where they don't count: {self._clashes}" if self._clashes else "in force"
+        readiness.part_told("token clients", ok=not error, text=f"as before: {error}" if error else clash)
+        if self._own.log is not None:
+            ok, text = _log_state(self._own.log.probe)
+            readiness.part_told("audit log", ok=ok, text=text)
 
     async def _store_state(self) -> tuple[bool, str]:
         try:

@@ -16,9 +16,9 @@ _POLICIES = "policies"
 class Readiness:
     """What readiness depends on, and who wants to know when it changes."""
 
-    def __init__(self, providers: Iterable[str] = ()) -> None:
-        """Wait for the listeners, the policies and the first word of each of the providers named."""
-        self._waiting = {"listeners", _POLICIES, *(_provider(name) for name in providers)}
+    def __init__(self, providers: Iterable[str] = (), parts: Iterable[str] = ()) -> None:
+        """Wait for the listeners, the policies and the first word of each of the providers and other parts named."""
+        self._waiting = {"listeners", _POLICIES, *(_provider(name) for name in providers), *parts}
         self._told: dict[str, tuple[bool, str]] = dict.fromkeys(sorted(self._waiting), (False, "not yet"))
         self._draining = False
         self._ready = False
@@ -64,8 +64,8 @@ class Readiness:
         self._told["store"] = (ok, text)
 
     def part_told(self, part: str, *, ok: bool, text: str) -> None:
-        """Note how something else is that the server uses. Readiness never waits for that."""
-        self._told[part] = (ok, text)
+        """Note how something else is that the server uses. Readiness waits for the first word, good or bad, if at all."""
+        self._settle(part, ok=ok, text=text)
 
     def stop_waiting(self) -> None:
         """Give up the wait for providers that have not said a word; the time for their first fetch is over."""

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from extauthz.tokens.encoding import base64url
+
 __all__ = [
     "ALGORITHMS",
     "COORDINATE_SIZE",
@@ -44,11 +46,6 @@ _MEMBERS: Mapping[object, tuple[str, ...]] = {
     "RSA": ("e", "kty", "n"),
 }
 """What a public key consists of, in the words of a thumbprint (RFC 7638 section 3.2)."""
-
-
-def base64url(data: bytes) -> str:
-    """Without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def canonical_json(value: Mapping[str, Any]) -> bytes:

@@ -71,3 +71,16 @@ def test_readiness_follows_its_definition(steps: list[str]) -> None:
         assert readiness.ready is expected
         assert readiness.report()[-1] == ("ready" if expected else "not ready")
     assert changes in ([], [True], [True, False])
+
+
+def test_other_parts_that_are_waited_for() -> None:
+    """Those that are named at the beginning: their first word, good or bad. Others are told and change nothing."""
+    readiness = Readiness(parts=["signing keys"])
+    readiness.listening("x")
+    readiness.policies_loaded(1)
+    readiness.part_told("vault", ok=True, text="logged in")
+    assert not readiness.ready
+    readiness.part_told("signing keys", ok=False, text="permission denied")
+    assert readiness.ready
+    readiness.part_told("vault", ok=False, text="sealed")
+    assert readiness.ready
