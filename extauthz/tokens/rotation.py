@@ -108,7 +108,7 @@ class Rotation:
             raise SigningError(f"there is no key {kid!r}; extauthz keys list shows those that there are")
         self._writable()
         newest = versions[-1]
-        # A key that was made by a clock that is ahead can't be followed: it makes room first.
+        # A key from the future can't be followed well: it makes room first, where the backend parts with its last key.
         follow = kid == newest.kid and not self._is_ahead(newest)
         if follow:
             await self._successor(newest, urgent=True)
@@ -119,15 +119,29 @@ class Rotation:
             except (StoreError, AuditError) as error:
                 # To destroy the key is what counts; each replica will see for itself that it is gone.
                 failure = error
-        await self._backend.remove(kid)
+        try:
+            await self._backend.remove(kid)
+        except SigningError:
+            if kid != newest.kid or follow:
+                raise
+            await self._successor(newest, urgent=True)
+            await self._backend.remove(kid)
         _log.warning("signing.key_revoked", backend=self._backend.name, kids=doomed)
         if kid == newest.kid and not follow:
-            await self._successor(None, urgent=True)
+            await self._begin_anew()
         await self._keys.refresh()
         for gone in doomed:
             self._record("revoke-key", gone, "with all that it has signed")
         if failure is not None:
             raise failure
+
+    async def _begin_anew(self) -> None:
+        """Make a first key, if there is none now."""
+        try:
+            await self._keys.refresh()
+        except SigningError:
+            # That all keys are gone is what was wanted here.
+            await self._successor(None, urgent=True)
 
     async def _successor(self, newest: KeyVersion | None, *, urgent: bool = False) -> KeyVersion:
         """The key after a key, made here or by somebody who was faster."""
@@ -144,7 +158,7 @@ class Rotation:
         """Make the key after a key; False if somebody else does, or has done so. ``urgent``: rather two keys than none."""
         self._writable()
         now = self._now()
-        if newest is not None and self._is_ahead(newest):
+        if newest is not None and self._is_ahead(newest) and not urgent:
             raise SigningError(
                 f"the newest key {newest.kid} was made in the future: some clock is wrong. Set it right, then wait, or "
                 "revoke that key"

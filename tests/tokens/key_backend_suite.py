@@ -5,19 +5,20 @@ process would, and what it can't do. What a backend lacks is skipped by name, so
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from extauthz.errors import AlreadyRotatedError, SigningError
-from extauthz.tokens.ports import KeyBackend
+from extauthz.tokens.ports import KeyBackend, KeyVersion
 from extauthz.tokens.public_key import ALGORITHMS, base64url, canonical_json
 from tests.tokens.signing import NOW, by_joserfc, by_pyjwt, jwks_of
 
-__all__ = ["KeyBackendSuite", "Place"]
+__all__ = ["KeyBackendSuite", "Place", "mended"]
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Place:
     """What no text may hold."""
     lacks: frozenset[str] = frozenset()
     """Of "rotation" (somebody else writes the keys), "public" (others can't verify), "compare" (``add`` does not),
-    "back up" (nothing can be put back), "clock" (the backend says itself when a key was made)."""
+    "back up" (nothing can be put back), "clock" (the backend says itself when a key was made), "last" (the newest key
+    can't be removed)."""
     back_up: Callable[[], Callable[[], None]] = field(default=lambda: lambda: None)
     """Remember the keys; what it gives puts back those that were destroyed since, beside those that there are."""
     algorithms: tuple[str, ...] = ALGORITHMS
@@ -185,7 +187,7 @@ class KeyBackendSuite:
 
     async def test_all_can_be_removed(self, place: Place) -> None:
         """Then it begins anew, with another name."""
-        needs(place, "rotation")
+        needs(place, "rotation", "last")
         backend = place.open()
         await fill(place, backend, 2)
         kids = [version.kid for version in await backend.versions()]
@@ -243,7 +245,7 @@ class KeyBackendSuite:
                 assert not any(secret.decode("latin-1") in text for secret in place.secrets() for text in told)
         finally:
             place.mend()
-        assert list(await backend.versions()) == list(before)
+        assert list(await mended(backend)) == list(before)
         assert await backend.sign(before[-1].kid, b"a.b")
 
 
@@ -259,6 +261,15 @@ async def fill(place: Place, backend: KeyBackend, count: int) -> None:
         versions = await backend.versions()
         created = versions[-1].created + 1 if versions else NOW
         await backend.add("ES256", newest=versions[-1].kid if versions else None, created=created)
+
+
+async def mended(backend: KeyBackend) -> Sequence[KeyVersion]:
+    """The keys, as soon as the backend has noticed that it is well again."""
+    for _ in range(100):
+        with contextlib.suppress(SigningError):
+            return await backend.versions()
+        await asyncio.sleep(0.1)
+    return await backend.versions()
 
 
 async def newest_of(backend: KeyBackend) -> str | None:

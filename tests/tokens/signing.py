@@ -146,6 +146,6 @@ _SIGNATURE_ALONE: Any = dict.fromkeys(
 )
 
 
-def jwks_of(versions: Sequence[KeyVersion], now: float = NOW) -> bytes:
-    """What would be published of these keys."""
-    return view_of(SCHEDULE.place(versions, now)).jwks
+def jwks_of(versions: Sequence[KeyVersion], now: float | None = None) -> bytes:
+    """What would be published of these keys, when the newest was made unless another time is given."""
+    return view_of(SCHEDULE.place(versions, versions[-1].created if now is None else now)).jwks
