@@ -27,6 +27,7 @@ __all__ = [
     "canonical_json",
     "jwk_of",
     "published",
+    "read_jwk",
     "rsa_padding",
     "thumbprint",
     "verifies",
@@ -80,21 +81,31 @@ def published(jwk: Mapping[str, Any], algorithm: str, kid: str) -> dict[str, Any
     return {**{name: jwk[name] for name in _MEMBERS[jwk["kty"]]}, "alg": algorithm, "kid": kid, "use": "sig"}
 
 
-def verifies(jwk: Mapping[str, Any], algorithm: str, signing_input: bytes, signature: bytes) -> bool:
-    """Whether a signature in the form of a JWS is by this key. The JWK comes from a backend of ours, not from a caller."""
+def read_jwk(jwk: Mapping[str, Any]) -> PublicKey:
+    """The public key of a JWK that a backend of ours gives. Raises KeyError or ValueError if it is none."""
+    match jwk["kty"]:
+        case "EC":
+            numbers = ec.EllipticCurvePublicNumbers(_read(jwk["x"]), _read(jwk["y"]), ec.SECP256R1())
+            return numbers.public_key()
+        case "OKP":
+            return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(jwk["x"]))
+        case _:
+            return rsa.RSAPublicNumbers(_read(jwk["e"]), _read(jwk["n"])).public_key()
+
+
+def verifies(key: PublicKey, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
+    """Whether a signature in the form of a JWS is by this key."""
     try:
-        match jwk["kty"]:
-            case "EC":
-                point = ec.EllipticCurvePublicNumbers(_read(jwk["x"]), _read(jwk["y"]), ec.SECP256R1())
+        match key:
+            case ec.EllipticCurvePublicKey():
                 if len(signature) != 2 * COORDINATE_SIZE:
                     return False
                 r, s = signature[:COORDINATE_SIZE], signature[COORDINATE_SIZE:]
                 encoded = encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
-                point.public_key().verify(encoded, signing_input, ec.ECDSA(hashes.SHA256()))
-            case "OKP":
-                ed25519.Ed25519PublicKey.from_public_bytes(_bytes(jwk["x"])).verify(signature, signing_input)
-            case _:
-                key = rsa.RSAPublicNumbers(_read(jwk["e"]), _read(jwk["n"])).public_key()
+                key.verify(encoded, signing_input, ec.ECDSA(hashes.SHA256()))
+            case ed25519.Ed25519PublicKey():
+                key.verify(signature, signing_input)
+            case rsa.RSAPublicKey():
                 key.verify(signature, signing_input, rsa_padding(algorithm), hashes.SHA256())
     except InvalidSignature:
         return False

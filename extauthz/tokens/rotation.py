@@ -101,17 +101,17 @@ class Rotation:
         """Destroy a key and all that are older."""
         await self._keys.refresh()
         versions = self._keys.versions
-        doomed = [
-            version.kid for version in versions[: 1 + next((i for i, v in enumerate(versions) if v.kid == kid), -1)]
-        ]
+        kids = [version.kid for version in versions]
+        doomed = kids[: kids.index(kid) + 1] if kid in kids else []
         if not doomed:
             raise SigningError(f"there is no key {kid!r}; extauthz keys list shows those that there are")
         self._writable()
         newest = versions[-1]
-        # A key from the future can't be followed well: it makes room first, where the backend parts with its last key.
-        follow = kid == newest.kid and not self._is_ahead(newest)
-        if follow:
+        replaced = kid != newest.kid
+        # What follows on a key from the future is from the future too: such a key makes room first, if it can.
+        if not replaced and not self._is_ahead(newest):
             await self._successor(newest, urgent=True)
+            replaced = True
         failure: StoreError | AuditError | None = None
         for callback in self._callbacks:
             try:
@@ -122,26 +122,20 @@ class Rotation:
         try:
             await self._backend.remove(kid)
         except SigningError:
-            if kid != newest.kid or follow:
+            if replaced:
                 raise
+            # Vault's Transit does not part with its last key.
             await self._successor(newest, urgent=True)
+            replaced = True
             await self._backend.remove(kid)
         _log.warning("signing.key_revoked", backend=self._backend.name, kids=doomed)
-        if kid == newest.kid and not follow:
-            await self._begin_anew()
+        if not replaced:
+            await self._successor(None, urgent=True)
         await self._keys.refresh()
         for gone in doomed:
             self._record("revoke-key", gone, "with all that it has signed")
         if failure is not None:
             raise failure
-
-    async def _begin_anew(self) -> None:
-        """Make a first key, if there is none now."""
-        try:
-            await self._keys.refresh()
-        except SigningError:
-            # That all keys are gone is what was wanted here.
-            await self._successor(None, urgent=True)
 
     async def _successor(self, newest: KeyVersion | None, *, urgent: bool = False) -> KeyVersion:
         """The key after a key, made here or by somebody who was faster."""

@@ -19,7 +19,7 @@ import structlog
 from extauthz.errors import AuditError, SigningError, StoreError
 from extauthz.tokens.key_view import SigningState, state_of, view_of
 from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
-from extauthz.tokens.public_key import base64url, canonical_json, verifies
+from extauthz.tokens.public_key import PublicKey, base64url, canonical_json, read_jwk, verifies
 from extauthz.tokens.rotation import Claims, Rotation
 from extauthz.tokens.schedule import KeySchedule
 
@@ -81,6 +81,7 @@ class SigningKeys:
         self._callbacks: list[Callable[[], None]] = []
         self._rotation = Rotation(self, backend, schedule, claims, now=now, sleep=sleep, audit=audit)
         self._headers: dict[tuple[str, str], str] = {}
+        self._judges: dict[str, PublicKey] = {}
         self._error = ""
         self._fault = ""
         self._down_until = -math.inf
@@ -169,8 +170,16 @@ class SigningKeys:
         return signature
 
     def _judge(self, version: KeyVersion, signing_input: bytes, signature: bytes) -> None:
-        public = version.public
-        if public is None or not verifies(public, version.algorithm, signing_input, signature):
+        """Raise SigningError if a signature is not by the key that was asked for."""
+        judge = self._judges.get(version.kid)
+        if judge is None:
+            # Another key, once in weeks; the ones before it sign no more.
+            try:
+                judge = read_jwk(version.public or {})
+            except (KeyError, ValueError):
+                raise SigningError(f"{self._backend.name} gives no public key for {version.kid}") from None
+            self._judges = {version.kid: judge}
+        if not verifies(judge, version.algorithm, signing_input, signature):
             raise SigningError(f"{self._backend.name} has signed with another key than {version.kid}")
 
     def _fall(self, fault: str) -> None:

@@ -4,18 +4,15 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from extauthz.app.signing import signing_keys
-from extauthz.config.limits import Store
 from extauthz.config.signing import SigningKeys as WrittenKeys
-from extauthz.documents import read_documents
 from extauthz.stores import MemoryTokenStore
 from extauthz.tokens.signing import SigningKeys
 
@@ -25,21 +22,10 @@ KID = r"[A-Za-z0-9_-]{43}"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """The folder of the keys, beside a configuration."""
-    monkeypatch.setattr("extauthz.app.vault.load_config", load)
     configure(tmp_path)
     return tmp_path / "signing-keys"
-
-
-def load(file: str | None, environ: Mapping[str, str], source: object) -> Any:
-    """The configuration of which only the store and the signing keys are read."""
-    path = Path(file or "extauthz.yaml")
-    tree = read_documents(path.read_text(), str(path))[0][0].value
-    keys = WrittenKeys.model_validate(tree["tokens"]["keys"], context={"folder": path.parent})
-    tokens = SimpleNamespace(keys=keys, access_token_lifetime=300.0, clients=(), audit=None)
-    store = Store.model_validate(tree["store"], context={"folder": path.parent})
-    return SimpleNamespace(store=store, tokens=tokens)
 
 
 def configure(folder: Path, keys: str = "refresh: 1s") -> None:

@@ -66,6 +66,8 @@ class MemoryBackend:
         self.sign_fault = ""
         self.compares = True
         """Whether ``add`` compares: Vault Transit does not."""
+        self.parts_with_last = True
+        """Whether ``remove`` takes the newest key: Vault Transit does not."""
         self.impostor: SigningKey | None = None
         """Signs in the place of the real keys."""
         self.hang = False
@@ -103,6 +105,8 @@ class MemoryBackend:
     async def remove(self, kid: str) -> None:
         await self._pass()
         if kid in self.keys:
+            if not self.parts_with_last and kid == (await self.versions())[-1].kid:
+                raise SigningError("it is the newest key")
             limit = self.keys[kid][0].created
             self.keys = {name: pair for name, pair in self.keys.items() if pair[0].created > limit}
 

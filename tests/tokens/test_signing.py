@@ -293,6 +293,20 @@ async def test_keys_from_the_future_are_not_followed(keys: SigningKeys, backend:
     assert (await keys.rotate(force=True)).kid in backend.keys
 
 
+async def test_a_last_key_from_the_future_is_replaced_first(
+    keys: SigningKeys, backend: MemoryBackend, clock: Clock
+) -> None:
+    """Where a backend does not part with its last key, as Transit does not: the emergency goes on all the same."""
+    backend.parts_with_last = False
+    clock.now += 10 * EVERY
+    await keys.tend()
+    ahead = await signer(keys)
+    clock.now = NOW
+    await keys.revoke(ahead)
+    assert ahead not in backend.keys
+    assert await signer(keys) in backend.keys
+
+
 # ----------------------------------------------------------------------------------------------------------- emergency
 
 
