@@ -112,11 +112,11 @@ class Rotation:
         if not replaced and not self._is_ahead(newest):
             await self._successor(newest, urgent=True)
             replaced = True
-        failure: StoreError | AuditError | None = None
+        failure: StoreError | None = None
         for callback in self._callbacks:
             try:
                 await callback(doomed)
-            except (StoreError, AuditError) as error:
+            except StoreError as error:
                 # To destroy the key is what counts; each replica will see for itself that it is gone.
                 failure = error
         try:
@@ -172,7 +172,12 @@ class Rotation:
             return False
         self.made += 1
         _log.info("signing.key_made", backend=self._backend.name, kid=made.kid, algorithm=made.algorithm)
-        self._record("rotate", made.kid, f"after {kid}" if kid else "the first one")
+        try:
+            self._record("rotate", made.kid, f"after {kid}" if kid else "the first one")
+        except AuditError:
+            # An emergency does not wait for the log, which is asked once more at its end.
+            if not urgent:
+                raise
         return True
 
     def _writable(self) -> None:

@@ -19,9 +19,10 @@ import structlog
 from extauthz.errors import AuditError, SigningError, StoreError
 from extauthz.tokens.key_view import SigningState, state_of, view_of
 from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
-from extauthz.tokens.public_key import PublicKey, base64url, canonical_json, read_jwk, verifies
+from extauthz.tokens.public_key import base64url, canonical_json
 from extauthz.tokens.rotation import Claims, Rotation
 from extauthz.tokens.schedule import KeySchedule
+from extauthz.tokens.signatures import Signatures
 
 __all__ = ["Signed", "SigningKeys"]
 
@@ -29,10 +30,6 @@ _log = structlog.get_logger(__name__)
 
 _LONGEST_MAX_AGE = 300
 """Seconds for which others may keep the JWK Set: no longer, so that an emergency reaches them."""
-_LONGEST_SIGNATURE = 2.0
-"""Seconds; a backend that takes longer is down."""
-_PAUSE = 1.0
-"""Seconds for which nobody waits for a backend that has just failed to sign."""
 _SPREAD = 0.2
 """Replicas that were started together don't look together."""
 
@@ -71,7 +68,6 @@ class SigningKeys:
         self._schedule = schedule
         self._now = now
         self._refresh = refresh
-        self._check = check_signatures
         self._sleep = sleep
         self._chance = chance
         self._view = view_of(())
@@ -81,11 +77,8 @@ class SigningKeys:
         self._callbacks: list[Callable[[], None]] = []
         self._rotation = Rotation(self, backend, schedule, claims, now=now, sleep=sleep, audit=audit)
         self._headers: dict[tuple[str, str], str] = {}
-        self._judges: dict[str, PublicKey] = {}
+        self._signatures = Signatures(backend, now=now, check=check_signatures)
         self._error = ""
-        self._fault = ""
-        self._down_until = -math.inf
-        self._trying = False
         self._failures = 0
 
     # ------------------------------------------------------------------------------------------------------- signing
@@ -108,12 +101,12 @@ class SigningKeys:
             await self._look_again(looks)
             another = self._current()
             if another.kid == version.kid:
-                self._fall(str(error))
+                self._signatures.fall(str(error))
                 raise
         try:
             return await self._signed(another, claims, typ)
         except SigningError as error:
-            self._fall(str(error))
+            self._signatures.fall(str(error))
             raise
 
     def _admit(self, claims: Mapping[str, Any]) -> None:
@@ -123,8 +116,7 @@ class SigningKeys:
             raise SigningError(
                 f"a token must not outlive its key, which is published for {longest:g} s after it signed"
             )
-        if self._fault and (self._trying or self._now() < self._down_until <= self._now() + _PAUSE):
-            raise SigningError(self._fault)
+        self._signatures.admit()
 
     def _current(self) -> KeyVersion:
         if self._is_stale():
@@ -143,7 +135,7 @@ class SigningKeys:
 
     async def _signed(self, version: KeyVersion, claims: Mapping[str, Any], typ: str) -> Signed:
         signing_input = f"{self._header(version, typ)}.{base64url(canonical_json(claims))}"
-        signature = await self._signature(version, signing_input.encode())
+        signature = await self._signatures.sign(version, signing_input.encode())
         return Signed(f"{signing_input}.{base64url(signature)}", version.kid, version.algorithm)
 
     def _header(self, version: KeyVersion, typ: str) -> str:
@@ -154,40 +146,6 @@ class SigningKeys:
             written = canonical_json({"alg": version.algorithm, "kid": version.kid, "typ": typ})
             header = self._headers[version.kid, typ] = base64url(written)
         return header
-
-    async def _signature(self, version: KeyVersion, signing_input: bytes) -> bytes:
-        self._trying = bool(self._fault)
-        try:
-            async with asyncio.timeout(_LONGEST_SIGNATURE):
-                signature = await self._backend.sign(version.kid, signing_input)
-            if self._check and version.public is not None:
-                self._judge(version, signing_input, signature)
-        except TimeoutError:
-            raise SigningError(f"{self._backend.name} has not signed within {_LONGEST_SIGNATURE:g} s") from None
-        finally:
-            self._trying = False
-        self._fault = ""
-        return signature
-
-    def _judge(self, version: KeyVersion, signing_input: bytes, signature: bytes) -> None:
-        """Raise SigningError if a signature is not by the key that was asked for."""
-        judge = self._judges.get(version.kid)
-        if judge is None:
-            # Another key, once in weeks; the ones before it sign no more.
-            try:
-                judge = read_jwk(version.public or {})
-            except (KeyError, ValueError):
-                raise SigningError(f"{self._backend.name} gives no public key for {version.kid}") from None
-            self._judges = {version.kid: judge}
-        if not verifies(judge, version.algorithm, signing_input, signature):
-            raise SigningError(f"{self._backend.name} has signed with another key than {version.kid}")
-
-    def _fall(self, fault: str) -> None:
-        if fault != self._fault:
-            _log.warning("signing.failed", backend=self._backend.name, error=fault)
-        self._fault = fault
-        self._failures += 1
-        self._down_until = self._now() + _PAUSE
 
     async def _look_again(self, looks: int) -> None:
         """Look at the keys, unless somebody has since there had been so many looks."""
@@ -246,7 +204,8 @@ class SigningKeys:
         except SigningError as error:
             usable, fault = False, str(error)
         else:
-            usable, fault = not self._fault, self._fault
+            fault = self._signatures.fault
+            usable = not fault
         return SigningState(
             self._backend.name,
             keys,
@@ -254,7 +213,7 @@ class SigningKeys:
             due if math.isfinite(due) else None,
             fault or self._error,
             self._rotation.made,
-            self._failures,
+            self._failures + self._signatures.failures,
         )
 
     @property

@@ -432,6 +432,11 @@ async def test_rotations_and_revocations_are_on_record(backend: MemoryBackend, c
     clock.now += EVERY + 1
     await keys.tend()
     assert keys.state().error == "the disk is full"
+    leaked = list(backend.keys)
+    with pytest.raises(AuditError):
+        await keys.revoke(leaked[-1])
+    assert set(backend.keys).isdisjoint(leaked), "an emergency does not wait for the log"
+    assert await signer(keys) in backend.keys
 
 
 # -------------------------------------------------------------------------------------------------------------- faults
@@ -479,7 +484,7 @@ async def test_a_backend_that_hangs_is_not_waited_for(
     backend: MemoryBackend, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One waits for a bounded time, the others not at all."""
-    monkeypatch.setattr("extauthz.tokens.signing._LONGEST_SIGNATURE", 0.05)
+    monkeypatch.setattr("extauthz.tokens.signatures._LONGEST", 0.05)
     await keys.tend()
     backend.hang = True
     with pytest.raises(SigningError, match="has not signed within"):
