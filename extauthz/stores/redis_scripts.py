@@ -3,7 +3,8 @@
 All keys have one hash tag, so that a cluster keeps them on one node, where a script may change several of them:
 
 =================== ========= ====================================================================================
-``about``           hash      schema, epoch, ``last`` place of a revocation, and how many records there must be
+``about``           hash      schema, epoch, ``last`` place of a revocation, how many records there must be, and
+                              the last runs of the server with the place at which each began
 ``clients``         hash      a client's record by its id
 ``family:<id>``     string    a family, packed
 ``ends``            sorted    families by when they end unless they are used before
@@ -74,6 +75,23 @@ local function lost()
   counted()
 end
 if count() ~= (about[3] or '0 0 0 0') then lost() end
+"""
+
+_RUNS: Final = """
+local function this_run() -- a copy that takes over, and a server that starts, tell by themselves how far they have come
+  local fine, server = pcall(redis.call, 'INFO', 'server')
+  local name = fine and type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
+  local runs = redis.call('HGET', at .. 'about', 'runs') or ''
+  if string.match(runs, '(%w*):%d+$') ~= name then
+    local list = {}
+    for one in string.gmatch(runs, '%S+') do list[#list + 1] = one end
+    list[#list + 1] = name .. ':' .. redis.call('HGET', at .. 'about', 'last')
+    while #list > 20 do table.remove(list, 1) end
+    runs = table.concat(list, ' ')
+    redis.call('HSET', at .. 'about', 'runs', runs)
+  end
+  return name, runs
+end
 """
 
 _FAMILIES: Final = """
@@ -216,7 +234,9 @@ return {ended, #ids >= most and 1 or 0}
 REVOKE: Final = Script(
     _BASE
     + _COUNTED
+    + _RUNS
     + """
+this_run()
 for n = 2, #ARGV, 3 do
   local what, before, to = ARGV[n], ARGV[n + 1], ARGV[n + 2]
   local old = redis.call('HGET', at .. 'revoked', what)
@@ -241,23 +261,28 @@ return 1
 READ: Final = Script(
     _BASE
     + _COUNTED
+    + _RUNS
     + """
 local known, place, run, most = ARGV[2] == epoch, tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local last = tonumber(redis.call('HGET', at .. 'about', 'last'))
-local fine, server = pcall(redis.call, 'INFO', 'server')
-local runs = fine and type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
-if known and place > last then
+local name, runs = this_run()
+local seen, least = false, last
+for one, began in string.gmatch(runs, '(%w*):(%d+)') do
+  if seen then least = math.min(least, tonumber(began)) end
+  seen = seen or one == run
+end
+if known and place > least then -- a later run began without what an earlier one had told
   lost()
   known = false
 end
-local whole = not known or run ~= runs or place == 0
+local whole = not known or run ~= name or place == 0
 local found = redis.call('ZRANGEBYSCORE', at .. 'log', whole and '-inf' or '(' .. ARGV[3], '+inf',
   'WITHSCORES', 'LIMIT', 0, most)
 local names, more = {}, #found == 2 * most
 for n = 1, #found, 2 do names[#names + 1] = found[n] end
 if more then last = found[#found] end
 local values = #names > 0 and redis.call('HMGET', at .. 'revoked', unpack(names)) or {}
-return {epoch, runs, last, whole and 1 or 0, more and 1 or 0, names, values}
+return {epoch, name, last, whole and 1 or 0, more and 1 or 0, names, values}
 """
 )
 

@@ -54,6 +54,10 @@ async def fill(store: RedisTokenStore, kept: list[str]) -> None:
         kept += names
 
 
+def runs_of(server: RedisServer) -> str:
+    return server.command("HGET", "extauthz:{tokens}:about", "runs")
+
+
 class TestLost:
     async def test_a_store_that_was_emptied_shows_it(self, redis_server: RedisServer) -> None:
         """Whoever reads is told that all it knows is no longer kept."""
@@ -101,23 +105,40 @@ class TestLost:
         assert after.epoch == page.epoch
         assert values(after.revocations) == ["x"]
 
-    @pytest.mark.parametrize("written", [0, 3])
-    async def test_a_server_that_comes_back_with_less_is_read_from_its_beginning(
-        self, tmp_path: Path, written: int
-    ) -> None:
-        """So is a copy that lagged behind and took over. Whoever was told more than it has makes the loss visible."""
+    @pytest.mark.parametrize("written", [0, 1, 3])
+    @pytest.mark.parametrize("starts", [1, 2])
+    async def test_a_server_that_comes_back_with_less_shows_it(self, tmp_path: Path, written: int, starts: int) -> None:
+        """So does a copy that lagged behind and took over, even if new places have overtaken what was told before."""
         with running(tmp_path) as server:
-            async with opened(server.url) as store:
+            async with opened(server.url) as store, opened(server.url) as writer:
                 await store.revoke([a_revocation("old")])
                 server.command("SAVE")
                 await store.revoke([a_revocation("lost"), a_revocation("lost too")])
                 page = await store.revocations()
                 await again(server, store)
                 news = [f"new {n}" for n in range(written)]
-                await store.revoke([a_revocation(name) for name in news])
+                for name in news:
+                    await writer.revoke([a_revocation(name)])
+                for _ in range(starts - 1):
+                    server.command("SAVE")
+                    await again(server, store)
                 after = await store.revocations(page.cursor, page.epoch)
+                last = await store.revocations(after.cursor, after.epoch)
         assert values(after.revocations) == ["old", *news]
-        assert (after.epoch == page.epoch) is (written > 0)
+        assert after.epoch != page.epoch
+        assert last == replace(after, revocations=[])
+
+    async def test_a_server_that_often_starts_remembers_its_last_runs(self, tmp_path: Path) -> None:
+        with running(tmp_path, "appendonly yes", "appendfsync always") as server:
+            async with opened(server.url) as store:
+                await store.revoke([a_revocation("x")])
+                page = await store.revocations()
+                for _ in range(22):
+                    server.command("HSET", "extauthz:{tokens}:about", "runs", f"{runs_of(server)} other:1")
+                    after = await store.revocations(page.cursor, page.epoch)
+                runs = runs_of(server).split()
+        assert after.epoch == page.epoch
+        assert len(runs) == 20
 
 
 class TestFaults:
