@@ -1,6 +1,6 @@
 """The token service's records in a Redis or Valkey: for any number of replicas, which see the same at the same time.
 
-Each call is one script (``redis_scripts``) on the server that has the last word, so nothing is read here to be written back.
+Each call is one script (``redis_scripts`` and beside it) on the server that has the last word, so nothing is read here to be written back.
 What can be long is done in parts, for the server does nothing else meanwhile.
 
 What a call has returned is as durable as the server makes it: with ``appendonly yes`` and ``appendfsync always`` it is on
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.errors import StoreError
+from extauthz.stores import redis_family_scripts as families
+from extauthz.stores import redis_log_scripts as log
 from extauthz.stores import redis_scripts as scripts
 from extauthz.stores.client import CLUSTER_CONNECTIONS, close_client, open_client, said
 from extauthz.stores.client_records import client_of, record_of
@@ -98,12 +100,12 @@ class RedisTokenStore:
             family.generation,
             int(family.revoked),
         )
-        if not await self._run(scripts.BEGIN, family.id, *values):
+        if not await self._run(families.BEGIN, family.id, *values):
             raise StoreError("there is a family of that id already: ids are made at random, never again")
 
     async def family(self, family_id: str) -> Family | None:
         """A family as it is."""
-        return _family(family_id, await self._run(scripts.FAMILY, family_id))
+        return _family(family_id, await self._run(families.FAMILY, family_id))
 
     async def rotate(
         self,
@@ -118,12 +120,12 @@ class RedisTokenStore:
     ) -> Rotation:
         """Let one refresh token follow another."""
         values = (presented, successor, sealed, now, grace, idle_until)
-        outcome, *family = await self._run(scripts.ROTATE, family_id, *values)
+        outcome, *family = await self._run(families.ROTATE, family_id, *values)
         return Rotation(Outcome(outcome.decode()), _family(family_id, family[0]) if family else None)
 
     async def end_family(self, family_id: str) -> Family | None:
         """Revoke a family; None if there is none."""
-        return _family(family_id, await self._run(scripts.END_FAMILY, family_id))
+        return _family(family_id, await self._run(families.END_FAMILY, family_id))
 
     async def end_families(self, *, client_id: str | None = None, subject: str | None = None) -> int:
         """Revoke families; gives how many were not before."""
@@ -132,7 +134,7 @@ class RedisTokenStore:
         lists = [kind + value for kind, value in given if value is not None]
         total, more = 0, 1
         while more:
-            ended, more = await self._run(scripts.END_FAMILIES, _PART, *lists)
+            ended, more = await self._run(families.END_FAMILIES, _PART, *lists)
             total += ended
         return total
 
@@ -141,7 +143,7 @@ class RedisTokenStore:
         values: list[str | float] = []
         for one in revocations:
             values += (f"{one.kind} {one.value}", one.before, one.until)
-        await self._run(scripts.REVOKE, *values)
+        await self._run(log.REVOKE, *values)
 
     async def revocations(self, after: str = "", epoch: str = "") -> RevocationPage:
         """What was revoked after a cursor of this epoch and server, or all."""
@@ -149,7 +151,7 @@ class RedisTokenStore:
         while True:
             run, _, place = after.partition("-")
             place = place if place.isascii() and place.isdigit() else "0"
-            kept, runs, last, whole, more, names, values = await self._run(scripts.READ, epoch, place, run, _PART)
+            kept, runs, last, whole, more, names, values = await self._run(log.READ, epoch, place, run, _PART)
             if whole:
                 found = []
             # A value that is missing was taken away by somebody: the epoch has changed with that.
@@ -160,12 +162,12 @@ class RedisTokenStore:
 
     async def use_once(self, name: str, until: float, *, now: float) -> bool:
         """Claim a name until a time."""
-        return bool(await self._run(scripts.CLAIM, name, until, now))
+        return bool(await self._run(log.CLAIM, name, until, now))
 
     async def purge(self, now: float) -> int:
         """Forget what has ended."""
         total = 0
-        for script in (scripts.FORGET_FAMILIES, scripts.FORGET_REVOCATIONS, scripts.FORGET_NAMES):
+        for script in (families.FORGET_FAMILIES, log.FORGET_REVOCATIONS, log.FORGET_NAMES):
             forgotten = _PART
             while forgotten == _PART:
                 forgotten = await self._run(script, now, _PART)
