@@ -1,4 +1,4 @@
-"""Credentials of every kind go through a whole server that tells all it can, and are looked for in all that it told (I6)."""
+"""Credentials of every kind go through a whole server that tells all it can, and are looked for in all that it told (I6, X1)."""
 
 import asyncio
 import base64

@@ -195,7 +195,7 @@ def records(file: Path) -> list[dict[str, object]]:
 
 
 def test_a_full_disk_costs_records_and_nothing_else(tmp_path: Path) -> None:
-    """Each record is either there or counted, and Checks are as fast as before."""
+    """X4: each record is either there or counted, and Checks are as fast as before."""
     file = tmp_path / "decisions.jsonl"
     with serving(tmp_path, f"decisions: {{sink: {file}}}") as served:
         found, before = asyncio.run(served.ask(100))
@@ -218,7 +218,7 @@ def test_a_full_disk_costs_records_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_nothing_is_allowed_without_a_record(tmp_path: Path) -> None:
-    """With whenFull: wait a full disk holds Checks up, then denies them; with room again it goes on, and no allow is missing."""
+    """X4: with whenFull: wait a full disk holds Checks up, then denies them; with room again it goes on, and no allow is missing."""
     file = tmp_path / "decisions.jsonl"
     telemetry = f"decisions: {{sink: {file}, capture: true, whenFull: wait}}"
     with serving(tmp_path, telemetry) as served:
