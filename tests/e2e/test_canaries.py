@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import jsonschema
 import jwt
 import pytest
 
@@ -26,6 +27,7 @@ from extauthz.wire import encode_check, read_answer
 from mesh.address import free_addresses
 from mesh.collector import Collector, Span
 from mesh.processes import Process, answers
+from mesh.proxy import PROJECT
 from tests.identity.endpoint import INACTIVE, Endpoint, answer, http, serving
 
 pytestmark = pytest.mark.timeout(60)
@@ -246,6 +248,9 @@ async def test_no_credential_is_told_to_anybody(run: Run) -> None:
     assert json.loads(told["top in JSON"])["denials"]
     assert len(run.canaries.found_in(repr(run.sent))) > 20  # they would have been seen
     _waits_are_traced(run, records)
+    schema = json.loads((PROJECT / "extauthz" / "telemetry" / "decision.schema.json").read_text())
+    for record in records:
+        jsonschema.validate(record, schema)
 
 
 def _waits_are_traced(run: Run, records: list[Any]) -> None:
