@@ -63,6 +63,7 @@ class PhaseWatch:
         """Begin, if telemetry reads it. The authenticator and the limiter are those of the check."""
         self._check = check
         self._parts = authenticator, limiter
+        self._phases = Phases(time.monotonic)  # one for all times: Checks that wait while it changes keep their marks
         self._telemetry = telemetry
         self._activity = activity
         self._looked_at = False
@@ -91,6 +92,6 @@ class PhaseWatch:
             self._check.ask(authenticator, limiter)
             telemetry.time(None)
             return
-        phases = Phases(time.monotonic)
+        phases = self._phases
         self._check.ask(phases.authenticator(authenticator), phases.limiter(limiter))
         telemetry.time(phases, every=looked_at or telemetry.reads_phases, looked_at=looked_at)
