@@ -4,21 +4,20 @@ its description.
 
 import base64
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+import requests
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import ECKey, KeySet
 
-from mesh.address import free_addresses
+from extauthz.tokens.encoding import base64url_bytes
 from tests.e2e.token_server import ACCESS_TOKEN, EXCHANGE, SECRET, Running, introspect, revoke, running
 
 
@@ -123,17 +122,49 @@ def test_requests_from_the_description(server: Running) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_was_revoked_stays_revoked(tmp_path: Path) -> None:
-    """The server is killed right after the answer: started again, it knows; and it signs with the key that it had (O31)."""
-    addresses = free_addresses(0, 0, 0)
-    with running(tmp_path, *addresses) as server:
-        gone = server.session().fetch_token(grant_type="client_credentials")
-        kept = server.session().fetch_token(grant_type="client_credentials")
-        revoke(server.session(), gone["refresh_token"])
-        os.kill(server.process.pid, signal.SIGKILL)
-    with running(tmp_path, *addresses) as server:
-        session = server.session()
-        assert introspect(session, kept["access_token"])["active"]
-        assert introspect(session, gone["access_token"]) == {"active": False}
-        assert introspect(session, gone["refresh_token"]) == {"active": False}
-        assert session.refresh_token(refresh_token=kept["refresh_token"])["access_token"]
+def test_nothing_tells_a_secret(server: Running) -> None:
+    """Secrets and tokens, good and bad, go through every endpoint, and are looked for in the log at the level debug, in the
+    audit log, the metrics, the readiness report and the store's files (X1, O12).
+    """
+    wrong = [f"c4n4ry{number:x}" + os.urandom(16).hex() for number in range(8)]
+    told = server.session().fetch_token(grant_type="client_credentials")
+    foreign = server.foreign()
+    token, refresh = told["access_token"], told["refresh_token"]
+    good = {"client_id": "form", "client_secret": SECRET}
+    exchange = {"grant_type": EXCHANGE, "subject_token_type": ACCESS_TOKEN}
+    assertion = {
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": foreign,
+    }
+    asked: list[tuple[str, dict[str, str], str]] = [
+        ("token", {"grant_type": "client_credentials"}, wrong[0]),
+        ("token", {"grant_type": "client_credentials", **good}, ""),
+        ("token", {"grant_type": "client_credentials", **good, "client_secret": wrong[1]}, ""),
+        ("token", {"grant_type": wrong[2], "scope": wrong[3]}, SECRET),
+        ("token", {"grant_type": "refresh_token", "refresh_token": refresh}, SECRET),
+        ("token", {"grant_type": "refresh_token", "refresh_token": wrong[4]}, SECRET),
+        ("token", {"grant_type": "client_credentials", **assertion}, ""),
+        ("token", exchange | {"subject_token": foreign}, SECRET),
+        ("introspect", {"token": token}, SECRET),
+        ("introspect", {"token": wrong[5]}, SECRET),
+        ("revoke", {"token": wrong[6]}, SECRET),
+        ("revoke", {"token": token}, SECRET),
+    ]
+    for path, form, secret in asked:
+        client = "gateway" if "subject_token" in form else "billing"
+        proof = (client, secret) if secret else None
+        requests.post(f"{server.issuer}/oauth2/{path}", form, auth=proof, timeout=10)
+    for text in (token, refresh, wrong[7]):
+        requests.post(f"{server.issuer}/refresh", json={"token": text}, timeout=10)
+    pages = [requests.get(server.admin + path, timeout=10).content for path in ("/metrics", "/readyz?verbose")]
+    files = [
+        path.read_bytes()
+        for path in server.folder.iterdir()
+        if path.is_file() and path.name.startswith(("log", "audit.log", "state."))
+    ]
+    assert len(files) >= 4
+    sung = [SECRET, *wrong, refresh, *(part for jws in (token, foreign) for part in jws.split(".")[1:])]
+    raw = base64url_bytes(refresh.removeprefix("ert_")) or b""
+    for seen in (*pages, *files):
+        assert [canary for canary in sung if canary.encode() in seen] == []
+        assert raw[20:44] not in seen

@@ -33,6 +33,7 @@ class Running:
     client_key: Any
     provider_key: Any
     process: Process
+    admin: str
 
     def get(self, path: str) -> dict[str, Any]:
         """A document."""
@@ -70,6 +71,7 @@ def running(folder: Path, *addresses: str) -> Iterator[Running]:
     config = {
         "listen": {"check": {"address": check}, "http": {"address": http}, "admin": {"address": admin}},
         "check": {"drainDelay": "0s", "grace": "1s"},
+        "telemetry": {"logs": {"level": "debug"}},
         "store": {"url": "sqlite:state.db"},
         "providers": [
             {"name": "own", "jwt": {"issuer": issuer, "audiences": ["orders"]}, "roles": {"mayGrant": ["user"]}},
@@ -105,7 +107,7 @@ def running(folder: Path, *addresses: str) -> Iterator[Running]:
     command = [sys.executable, "-m", "extauthz", "serve"]
     ready = [answers(f"http://{admin}/readyz"), accepts(http)]
     with Process("extauthz", command, log=folder / "log", ready=ready, directory=folder) as process:
-        yield Running(issuer, folder, client_key, provider_key, process)
+        yield Running(issuer, folder, client_key, provider_key, process, f"http://{admin}")
 
 
 def revoke(session: OAuth2Session, token: str) -> None:
