@@ -80,6 +80,7 @@ def test_other_parts_that_are_waited_for() -> None:
     readiness.policies_loaded(1)
     readiness.part_told("vault", ok=True, text="logged in")
     seen = [readiness.ready]
+    assert readiness.report()[-1] == "not ready"
     readiness.part_told("signing keys", ok=False, text="permission denied")
     seen.append(readiness.ready)
     readiness.part_told("vault", ok=False, text="sealed")
