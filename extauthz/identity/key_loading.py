@@ -19,7 +19,7 @@ from extauthz.identity.own_keys import OwnKeys, own_key_set
 from extauthz.identity.providers import Discovery, FileKeys, InlineKeys, JwtProvider, RemoteKeys, SecretFile
 from extauthz.identity.strict_json import JsonError, read_object
 
-__all__ = ["FileLoader", "FixedLoader", "Loaded", "Loader", "OwnLoader", "RemoteLoader", "loader_of"]
+__all__ = ["FileLoader", "FixedLoader", "Loaded", "Loader", "OwnKeyLoader", "RemoteLoader", "loader_of"]
 
 _MAX_FILE_SIZE = 1 << 20
 
@@ -141,7 +141,7 @@ class RemoteLoader:
         return self._settings if _origin(uri) == _origin(own) else replace(self._settings, token_file=None)
 
 
-class OwnLoader:
+class OwnKeyLoader:
     """Keys that this process signs with. They are known as soon as they change."""
 
     def __init__(self, source: OwnKeys, algorithms: frozenset[str]) -> None:
@@ -164,7 +164,7 @@ class OwnLoader:
         await self._keeper.refresh()
 
 
-Loader = FixedLoader | FileLoader | RemoteLoader | OwnLoader
+Loader = FixedLoader | FileLoader | RemoteLoader | OwnKeyLoader
 
 
 def loader_of(provider: JwtProvider, fetcher: Fetcher) -> Loader:
@@ -184,7 +184,7 @@ def loader_of(provider: JwtProvider, fetcher: Fetcher) -> Loader:
         case Discovery() | RemoteKeys():
             return RemoteLoader(source, provider, fetcher)
         case OwnKeys():
-            return OwnLoader(source, algorithms)
+            return OwnKeyLoader(source, algorithms)
         case _:
             assert_never(source)
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import structlog
 
 from extauthz.errors import KeySetError, SigningError, UpstreamError
-from extauthz.identity.key_loading import FileLoader, FixedLoader, Loader, OwnLoader, RemoteLoader
+from extauthz.identity.key_loading import FileLoader, FixedLoader, Loader, OwnKeyLoader, RemoteLoader
 from extauthz.identity.key_sets import KeySet
 from extauthz.identity.providers import ProviderState
 
@@ -47,7 +47,7 @@ BACKOFF_BOUNDS = (1.0, 30.0)
 _LATEST, _SPREAD = 0.9, 0.2
 """When a set is renewed, as a part of the time that it is fresh for: at the latest, and how much earlier by chance."""
 _SHORTEST_PAUSE = 0.5
-_AWAITED = (RemoteLoader, OwnLoader)
+_AWAITED = (RemoteLoader, OwnKeyLoader)
 """Where waiting may bring a key."""
 
 _log = structlog.get_logger(__name__)
@@ -91,7 +91,7 @@ class KeyRing:
         self._error = ""
         self.started = self._keys is not None
         """The first attempt has ended, well or badly."""
-        if isinstance(loader, OwnLoader):
+        if isinstance(loader, OwnKeyLoader):
             loader.on_change(lambda: self._take(loader))
 
     def keys(self) -> KeySet | None:
@@ -101,7 +101,7 @@ class KeyRing:
     def state(self) -> ProviderState:
         """How the keys are doing."""
         age = None if self._keys is None else max(self._now() - self._confirmed, 0.0)
-        own = isinstance(self._loader, OwnLoader)
+        own = isinstance(self._loader, OwnKeyLoader)
         if own or isinstance(self._loader, FixedLoader):
             age = 0.0
         retry_after = self.retry_after() if self._error and isinstance(self._loader, RemoteLoader) else 0
@@ -123,7 +123,7 @@ class KeyRing:
         """Keep the keys current until cancelled."""
         try:
             match self._loader:
-                case FixedLoader() | OwnLoader():
+                case FixedLoader() | OwnKeyLoader():
                     return
                 case FileLoader() as loader:
                     while True:
@@ -178,7 +178,7 @@ class KeyRing:
 
     async def _fly(self) -> None:
         """One attempt to load keys from elsewhere. Raises nothing: a fault in it must harm this provider alone."""
-        if isinstance(self._loader, OwnLoader):
+        if isinstance(self._loader, OwnKeyLoader):
             await self._look_for(self._loader)
             return
         if not isinstance(self._loader, RemoteLoader):
@@ -204,7 +204,7 @@ class KeyRing:
         else:
             self._succeed(changed or loader.keys)
 
-    async def _look_for(self, loader: OwnLoader) -> None:
+    async def _look_for(self, loader: OwnKeyLoader) -> None:
         """Whether there is another own key. Those in force are not in question if that can't be said."""
         try:
             await loader.look()
@@ -216,7 +216,7 @@ class KeyRing:
         else:
             self._take(loader)
 
-    def _take(self, loader: OwnLoader) -> None:
+    def _take(self, loader: OwnKeyLoader) -> None:
         """Take the own keys as they are."""
         keys = loader.keys
         if keys is not None:
@@ -277,4 +277,4 @@ class KeyRing:
 
     def _latest(self) -> float:
         """Until when the keys may be used if they are not confirmed again."""
-        return math.inf if isinstance(self._loader, FixedLoader | OwnLoader) else self._confirmed + MAX_STALENESS
+        return math.inf if isinstance(self._loader, FixedLoader | OwnKeyLoader) else self._confirmed + MAX_STALENESS
