@@ -18,7 +18,7 @@ from extauthz.serving import Readiness
 from extauthz.tokens.ports import KeyBackend
 
 if TYPE_CHECKING:
-    from extauthz.vault import Login, References, Vault
+    from extauthz.vault import Login, References, Vault, VaultCounts
 
 __all__ = ["Secrets", "key_backend", "vault"]
 
@@ -83,6 +83,15 @@ class Secrets:
         if references is not None:
             tasks["vault secrets"] = lambda: references.follow(changed)
         return tasks
+
+    def counts(self) -> "VaultCounts | None":
+        """What was asked of Vault so far, for metrics; None if there is none."""
+        return None if self._vault is None else self._vault.counts()
+
+    @property
+    def unrevoked(self) -> int:
+        """Leases that nobody needs and Vault has not ended, for metrics."""
+        return 0 if self._references is None else self._references.unrevoked
 
     async def follow(self, changed: Callable[[Sequence[str]], None]) -> None:
         """Stay logged in and follow the references, without a server, until cancelled."""

@@ -4,6 +4,7 @@ Whoever asks knows how long an answer may take and what holds without one, so no
 is RESP2, which every server speaks and which never pushes.
 """
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -73,10 +74,11 @@ def open_client(settings: StoreSettings) -> "Redis | RedisCluster":
         return master
     options |= {"max_connections": settings.connections + _SPARE, "timeout": settings.timeout}
     if form == "unix":
-        pool = BlockingConnectionPool(connection_class=UnixDomainSocketConnection, path=unquote(parts.path), **options)
+        kind = _following(UnixDomainSocketConnection, settings)
+        pool = BlockingConnectionPool(connection_class=kind, path=unquote(parts.path), **options)
     else:
         ((host, port),) = _hosts(parts, _PORT)
-        kind = SSLConnection if tls else Connection
+        kind = _following(SSLConnection if tls else Connection, settings)
         pool = BlockingConnectionPool(connection_class=kind, host=host, port=port, **(options | encryption))
     return Redis.from_pool(pool)
 
@@ -142,6 +144,37 @@ def _credentials(settings: StoreSettings, parts: SplitResult) -> "CredentialProv
             return self.get_credentials()
 
     return FromFile()
+
+
+def _following(kind: Any, settings: StoreSettings) -> Any:
+    """A kind of connection that ends after a use if its user is not the one of the file any more: users that are lent end, and
+    their connections with them.
+    """
+    if settings.username_file is None or settings.password_file is None:
+        return kind
+    files = settings.username_file, settings.password_file
+
+    class Following(kind):  # type: ignore[misc]
+        seen: tuple[int, ...] = ()
+
+        async def _connect(self) -> None:
+            self.seen = _stamp(*files)
+            await super()._connect()
+
+        def should_reconnect(self) -> bool:
+            """Asked by the pool when it gets the connection back."""
+            return bool(super().should_reconnect()) or self.seen != _stamp(*files)
+
+    return Following
+
+
+def _stamp(*paths: str) -> tuple[int, ...]:
+    """What tells the contents of files from others; empty if they can't be looked at."""
+    try:
+        marks = [os.stat(path) for path in paths]  # noqa: PTH116 - for each use of a connection
+    except OSError:
+        return ()
+    return tuple(number for mark in marks for number in (mark.st_dev, mark.st_ino, mark.st_mtime_ns))
 
 
 def _user(settings: StoreSettings, written: str) -> str:

@@ -154,13 +154,15 @@ class Vault:
         if error:
             again = max(self.session.due - now, 0.0)
             return VaultState(ok=False, text=f"{error}; {answered}, the token is renewed in {again:.0f} s")
+        if self.session.generation == 0:
+            return VaultState(ok=False, text="not logged in yet")
         left = self.session.ends - now
         token = "the token never ends" if left == math.inf else f"the token ends in {max(left, 0):.0f} s"
         if abs(self._skew) > _CLOCK_SLACK:
             where = "ahead of" if self._skew > 0 else "behind"
             clocks = f"its clock is {abs(self._skew):.0f} s {where} ours: ages of keys are wrong by as much"
             return VaultState(ok=False, text=f"{clocks}; {token}, {answered}")
-        return VaultState(ok=self.session.generation > 0, text=f"{token}, {answered}")
+        return VaultState(ok=True, text=f"{token}, {answered}")
 
     async def _stay_logged_in(self) -> None:
         while True:

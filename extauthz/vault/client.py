@@ -170,7 +170,7 @@ def _reason(error: Exception) -> str:
 
 
 def _inner(error: Any) -> BaseException | None:
-    candidates = (getattr(error, "reason", None), *getattr(error, "args", ()))
+    candidates = (getattr(error, "reason", None), *getattr(error, "args", ()), error.__cause__)
     return next((found for found in candidates if isinstance(found, BaseException) and found is not error), None)
 
 

@@ -9,18 +9,19 @@ made anew, and keys that were removed may be in it again: then nothing is signed
 extauthz again, or the version has passed the one that was seen.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import hvac
 import structlog
-from cryptography.hazmat.primitives import serialization
 
 from extauthz.errors import AlreadyRotatedError, SigningError, VaultError
 from extauthz.tokens.ports import KeyVersion
+from extauthz.tokens.public_key import ALGORITHMS
+from extauthz.tokens.signing_key import SigningKey, UnusableKeyError, generate_key, read_key
 from extauthz.vault.calls import Vault
-from extauthz.vault.jose import ALGORITHMS, Private, PublicKey, new_private_key, sign
 from extauthz.vault.secrets import Place, find_place
 
 __all__ = ["KvKeys"]
@@ -29,48 +30,35 @@ _log = structlog.get_logger()
 
 _MISSING = 404
 _REFUSED_WRITE = 400
+_STEP = 0.001
+"""Seconds between two keys, at least."""
 _KEPT_VERSIONS = 100
 """Vault keeps ten versions of a secret unless it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """A signing key, as it is in memory."""
+class _Stored:
+    """A key, and when it was made."""
 
-    kid: str
     created: float
-    private: Private = field(repr=False)
-    public: PublicKey
+    key: SigningKey
 
     @classmethod
-    def make(cls, algorithm: str, created: float) -> "_Key":
-        private = new_private_key(algorithm)
-        public = PublicKey.of(algorithm, private.public_key())
-        return cls(public.thumbprint, created, private, public)
-
-    @classmethod
-    def read(cls, written: Mapping[str, Any]) -> "_Key":
-        private: Any = serialization.load_pem_private_key(str(written["privateKey"]).encode(), password=None)
-        public = PublicKey.of(str(written["algorithm"]), private.public_key())
-        if written["kid"] != public.thumbprint:
-            raise ValueError("its kid is another key's")
-        return cls(public.thumbprint, float(written["created"]), private, public)
+    def read(cls, written: Mapping[str, Any]) -> "_Stored":
+        """Read what is in the secret. Raises KeyError, TypeError, ValueError, UnusableKeyError."""
+        key = read_key(str(written["privateKey"]).encode(), algorithm=str(written["algorithm"]))
+        if written["kid"] != key.kid:
+            raise UnusableKeyError("it has another key's name")
+        return cls(float(written["created"]), key)
 
     @property
     def written(self) -> dict[str, Any]:
-        pem = self.private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return {
-            "kid": self.kid,
-            "algorithm": self.public.algorithm,
-            "created": self.created,
-            "privateKey": pem.decode(),
-        }
+        key = self.key
+        return {"kid": key.kid, "algorithm": key.algorithm, "created": self.created, "privateKey": key.pem().decode()}
 
     @property
     def told(self) -> KeyVersion:
-        return KeyVersion(self.kid, self.public.algorithm, self.created, self.public.jwk(self.kid), None)
+        return KeyVersion(self.key.kid, self.key.algorithm, self.created, self.key.public)
 
 
 class KvKeys:
@@ -83,7 +71,9 @@ class KvKeys:
         """``path`` is the secret, which may not be there yet."""
         self._vault = vault
         self._path = path
-        self._keys: dict[str, _Key] = {}
+        self._keys: dict[str, _Stored] = {}
+        self._removed = 0.0
+        """When the last key was made that was removed: it and all before it are never used again."""
         self._version = 0
         self._highest = 0
         self.went_back = 0
@@ -92,36 +82,37 @@ class KvKeys:
     async def versions(self) -> Sequence[KeyVersion]:
         """All keys that there are, oldest first. Raises SigningError."""
         await self._read()
-        return [key.told for key in self._keys.values()]
+        return [stored.told for stored in self._keys.values()]
 
     async def sign(self, kid: str, signing_input: bytes) -> bytes:
         """A signature by a key. Raises SigningError."""
         if kid not in self._keys:
             await self._read()
-        key = self._keys.get(kid)
-        if key is None:
+        stored = self._keys.get(kid)
+        if stored is None:
             raise SigningError(f"{self._path} has no key {kid!r}")
-        return sign(key.public.algorithm, key.private, signing_input)
+        return stored.key.sign(signing_input)
 
     async def add(self, algorithm: str, *, newest: str | None, created: float) -> KeyVersion:
         """Make a key if ``newest`` still names the newest one. Raises SigningError, AlreadyRotatedError among them."""
         if algorithm not in ALGORITHMS:
             raise SigningError(f"keys for {algorithm} are not made here; they are for {', '.join(ALGORITHMS)}")
+        key = await asyncio.to_thread(generate_key, algorithm)
         await self._read()
-        last = next(reversed(self._keys), None)
-        if last != newest:
-            raise AlreadyRotatedError(f"the newest key is {last!r}, not {newest!r}")
-        # A replica whose clock is behind makes a key that is newer all the same.
-        key = _Key.make(algorithm, max(created, self._keys[last].created + 0.001) if last else created)
-        await self._write([*self._keys.values(), key])
-        return key.told
+        last = next(reversed(self._keys.values()), None)
+        if (last.key.kid if last else None) != newest:
+            raise AlreadyRotatedError(f"{self._path} has another newest key than {newest}")
+        floor = max(last.created if last else 0.0, self._removed)
+        stored = _Stored(max(created, floor + _STEP), key)
+        await self._write([*self._keys.values(), stored], self._removed)
+        return stored.told
 
     async def remove(self, kid: str) -> None:
         """Remove a key and all that are older, in the older versions of the secret as well. Raises SigningError."""
         await self._read()
         if kid in self._keys:
-            kids = list(self._keys)
-            await self._write([self._keys[later] for later in kids[kids.index(kid) + 1 :]])
+            removed = self._keys[kid].created
+            await self._write([stored for stored in self._keys.values() if stored.created > removed], removed)
         # Also if it was gone: whoever removed it may have been stopped before this.
         older = list(range(max(self._version - _KEPT_VERSIONS, 1), self._version))
 
@@ -154,15 +145,16 @@ class KvKeys:
             )
         self._highest = self._version = version
         try:
-            keys = [_Key.read(written) for written in data.get("keys") or ()]
-        except (KeyError, TypeError, ValueError):
+            removed = float(data.get("removed") or 0)
+            found = [_Stored.read(written) for written in data.get("keys") or ()]
+        except (KeyError, TypeError, ValueError, UnusableKeyError):
             self._keys = {}
             raise SigningError(f"{self._path}: what is in it is not a list of signing keys of extauthz") from None
-        keys.sort(key=lambda key: key.created)
-        self._keys = {key.kid: key for key in keys}
+        self._take([stored for stored in found if stored.created > removed], removed)
 
-    async def _write(self, keys: Sequence[_Key]) -> None:
-        body = {"options": {"cas": self._version}, "data": {"keys": [key.written for key in keys]}}
+    async def _write(self, keys: Sequence[_Stored], removed: float) -> None:
+        content = {"keys": [stored.written for stored in keys], "removed": removed}
+        body = {"options": {"cas": self._version}, "data": content}
 
         def ask(client: hvac.Client) -> Any:
             return client.adapter.post(f"/v1/{self._place(client).path}", json=body)
@@ -174,7 +166,12 @@ class KvKeys:
                 raise AlreadyRotatedError(f"{self._path} was written by somebody else") from None
             raise SigningError(str(error)) from None
         self._highest = self._version = int(answer["data"]["version"])
-        self._keys = {key.kid: key for key in keys}
+        self._take(keys, removed)
+
+    def _take(self, keys: Sequence[_Stored], removed: float) -> None:
+        ordered = sorted(keys, key=lambda stored: (stored.created, stored.key.kid))
+        self._keys = {stored.key.kid: stored for stored in ordered}
+        self._removed = removed
 
     def _ask(self, client: hvac.Client) -> tuple[int, Mapping[str, Any]]:
         """The version and the content of the secret. Of one that is deleted it is empty, but has a version still."""

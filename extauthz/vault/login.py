@@ -86,20 +86,20 @@ class Doorman:
         if self._opened is not None and self._opened[0] == written:
             return self._opened[1]
         # Whoever swaps the file could offer a secret id of a role of theirs: Vault knows where the wrapped one is from.
-        told = self._opening(file, lambda client: _data(_post(client, "sys/wrapping/lookup", token=written)))
+        told = self._opening(file, lambda client: _data(_post(client, "sys/wrapping/lookup", token=written)), "")
         made_at = str(told.get("creation_path", ""))
         if not (made_at.startswith(f"auth/{login.mount}/role/") and made_at.endswith("/secret-id")):
             raise VaultError(f"secretIdFile {file}: what it wraps is no secret id of auth/{login.mount}: {made_at}")
-        opened = self._opening(file, lambda client: _data(_post(client, "sys/wrapping/unwrap", token=written)))
+        opened = self._opening(file, lambda client: _data(_post(client, "sys/wrapping/unwrap")), written)
         secret_id = str(opened["secret_id"])
         self._opened = (written, secret_id)
         return secret_id
 
-    def _opening(self, file: str, question: Callable[[hvac.Client], Any]) -> Any:
+    def _opening(self, file: str, question: Callable[[hvac.Client], Any], token: str) -> Any:
         try:
-            return self._client.ask(question, "")
+            return self._client.ask(question, token)
         except VaultError as error:
-            if error.status != 400:  # noqa: PLR2004
+            if error.status not in (400, 403):
                 raise
             raise VaultError(
                 f"secretIdFile {file}: the wrapped secret id has expired or was opened by somebody else, who may have "

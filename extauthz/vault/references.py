@@ -134,7 +134,7 @@ class References:
             if self._unrevoked and self._clock() >= self._revoke_at:
                 await self._revoke(list(self._unrevoked))
                 self._revoke_at = self._clock() + _RETRY[1] * self._jitter(_EARLIEST, _LATEST)
-            soonest = min((held.due for held in self._held.values()), default=self._clock() + _LOOK)
+            soonest = min((held.due for held in list(self._held.values())), default=self._clock() + _LOOK)
             await self._sleep(max(min(soonest - self._clock(), _LOOK), 0.01))
 
     async def close(self) -> None:
@@ -164,12 +164,13 @@ class References:
 
     def state(self) -> VaultState:
         """How the secrets are, for readiness."""
-        wrong = [f"{held.path}: {held.error}" for held in self._held.values() if held.error]
+        known = list(self._held.values())  # another thread may read the configuration
+        wrong = [f"{held.path}: {held.error}" for held in known if held.error]
         wrong += [
             f"a lease of {_engine(lease)} is not revoked: {error}" for lease, error in self._unrevoked.items() if error
         ]
-        leases = sum(bool(held.secret.lease_id) for held in self._held.values())
-        count = f"{len(self._held)} secret{'' if len(self._held) == 1 else 's'}, {leases} of them lent"
+        leases = sum(bool(held.secret.lease_id) for held in known)
+        count = f"{len(known)} secret{'' if len(known) == 1 else 's'}, {leases} of them lent"
         return VaultState(ok=not wrong, text="; ".join([*wrong, count]))
 
     def _hold(self, path: str) -> _Held:
@@ -210,11 +211,9 @@ class References:
             fresh = await self._vault.read(held.path)
             for name in (*held.values, *held.files):
                 _field(fresh, held.path, name)
-            if fresh.version < held.secret.version:
-                # Not refused: an operator who went back to an older secret means it.
-                _log.warning(
-                    "a secret of vault has an older version than before", path=held.path, version=fresh.version
-                )
+            if any(held.secret.fields.get(name) != fresh.fields.get(name) for name in held.files):
+                await asyncio.to_thread(self._write, held, fresh)
+                _log.info("a secret of vault has changed, its files are written", path=held.path)
         except VaultError as error:
             if str(error) != held.error:
                 _log.error(

@@ -6,24 +6,28 @@ Vault, or a key that was deleted and made again, never gives a known ``kid`` to 
 
 What Vault signed is verified before it is given away, so neither another version nor a key made anew behind our back can
 sign for the one that was meant. What operators do there (rotate, raise ``min_decryption_version``, delete) is seen at the
-next ``versions``. Transit can't compare and swap: ``add`` reads, compares and rotates, and whoever calls it holds a claim in
+next ``versions``.
+
+A version ends by a ``min_decryption_version`` above it. So that the last one can end too, one more is made that is never used:
+a version at which ``min_decryption_version`` and ``min_encryption_version`` both stand, above 1, is a tombstone. Transit can't compare and swap: ``add`` reads, compares and rotates, and whoever calls it holds a claim in
 the store, so that no two replicas do so at a time.
 """
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import hvac
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from extauthz.errors import AlreadyRotatedError, SigningError, VaultError
 from extauthz.tokens.ports import KeyVersion
+from extauthz.tokens.public_key import PublicKey, jwk_of, thumbprint, verifies
 from extauthz.vault.calls import Vault
-from extauthz.vault.jose import PublicKey
 
 __all__ = ["TransitKeys"]
 
@@ -51,17 +55,15 @@ class _Version:
 
     name: str
     number: int
-    public: PublicKey
-    created: float
+    told: KeyVersion
 
-    @property
-    def kid(self) -> str:
-        return f"{self.name}-v{self.number}-{self.public.thumbprint[:16]}"
-
-    @property
-    def told(self) -> KeyVersion:
-        kid = self.kid
-        return KeyVersion(kid, self.public.algorithm, self.created, self.public.jwk(kid), None)
+    @classmethod
+    def read(cls, name: str, number: int, algorithm: str, key: Mapping[str, Any]) -> "_Version":
+        """Read what Transit says of it. Raises KeyError, TypeError, ValueError."""
+        public = _public(str(key["public_key"]))
+        kid = f"{name}-v{number}-{thumbprint(jwk_of(public, algorithm))[:16]}"
+        created = datetime.fromisoformat(key["creation_time"]).timestamp()
+        return cls(name, number, KeyVersion(kid, algorithm, created, jwk_of(public, algorithm, kid)))
 
 
 class TransitKeys:
@@ -90,7 +92,8 @@ class TransitKeys:
             if version is None:
                 raise SigningError(f"Transit has no key {kid!r} that may sign")
         signature = await self._ask(lambda client: self._signature(client, version, signing_input))
-        if not version.public.verifies(signing_input, signature):
+        told = version.told
+        if not verifies(told.public or {}, told.algorithm, signing_input, signature):
             self._known.clear()
             raise SigningError(f"what Transit signed is not by {kid!r}: the key was replaced, or another one answered")
         return signature
@@ -100,95 +103,90 @@ class TransitKeys:
         if algorithm not in _TYPES:
             raise SigningError(f"Transit makes no keys for {algorithm}; it does for {', '.join(_TYPES)}")
         versions = await self._read_all()
-        last = versions[-1].kid if versions else None
+        last = versions[-1].told.kid if versions else None
         if last != newest:
             raise AlreadyRotatedError(f"the newest key is {last!r}, not {newest!r}")
         name = self._named(algorithm)
-        if any(version.name == name for version in versions):
-            await self._ask(lambda client: _post(client, f"{self._mount}/keys/{name}/rotate"))
-        else:
-            # If it is there by now, or has versions that may not be used any more, this changes nothing.
+        before = await self._details(algorithm)
+        if before is None:
+            # If somebody else made it just now, this changes nothing.
             await self._ask(lambda client: _post(client, f"{self._mount}/keys/{name}", type=_TYPES[algorithm]))
+        else:
+            await self._ask(lambda client: _post(client, f"{self._mount}/keys/{name}/rotate"))
         made = [version for version in await self._read_all() if version.name == name]
         if not made:
-            raise SigningError(
-                f"Transit has made no key {name}: it was retired there, and only an operator can bring it back"
-            )
+            raise SigningError(f"Transit has made no version of the key {name} that may sign")
         return max(made, key=lambda version: version.number).told
 
     async def remove(self, kid: str) -> None:
-        """End a version and all that are older, if a newer one is there. Raises SigningError."""
-        await self._read_all()
+        """End a version and all keys that are older, of whatever algorithm. Raises SigningError."""
+        versions = await self._read_all()
         doomed = self._known.get(kid)
         if doomed is None:
             return
-        known = self._known.values()
-        if any(version.name == doomed.name and version.number > doomed.number for version in known):
-            await self._raise_least(doomed.name, doomed.number + 1)
-        elif any(version.created > doomed.created for version in known):
-            await self._retire(doomed.name)
-        else:
-            raise SigningError(f"{kid!r} is the newest key: make another one before it is removed")
+        ends: dict[str, int] = {}
+        for version in versions[: versions.index(doomed) + 1]:
+            ends[version.name] = max(version.number, ends.get(version.name, 0))
+        for name, number in ends.items():
+            newer = any(version.name == name and version.number > number for version in versions)
+            await self._end(name, number, newer=newer)
         await self._read_all()
 
     async def close(self) -> None:
         """Nothing is held here; the connections are those of ``Vault``."""
 
-    async def _raise_least(self, name: str, least: int) -> None:
-        """No version below ``least`` signs or is given out any more."""
-        settings = {"min_decryption_version": least}
+    async def _end(self, name: str, number: int, *, newer: bool) -> None:
+        """End a version and those before it; if there is no ``newer`` one, with a tombstone after it."""
+        path = f"{self._mount}/keys/{name}"
 
         def ask(client: hvac.Client) -> Any:
-            data = _get(client, f"{self._mount}/keys/{name}")
-            if 0 < int(data["min_encryption_version"]) < least:
-                # It may never be below the other one.
-                settings["min_encryption_version"] = least
-            return client.adapter.post(f"/v1/{self._mount}/keys/{name}/config", json=settings)
+            # 0 stands for no limit. Any other must not be below min_decryption_version, and would make a tombstone of it.
+            settings = {"min_encryption_version": 0, "min_decryption_version": number + 1}
+            if not newer:
+                latest = int(_post(client, f"{path}/rotate")["data"]["latest_version"])
+                settings = {"min_encryption_version": latest, "min_decryption_version": latest}
+            return client.adapter.post(f"/v1/{path}/config", json=settings)
 
         await self._ask(ask)
-
-    async def _retire(self, name: str) -> None:
-        """End the last version of an algorithm that is not used any more."""
-        try:
-            await self._vault.call(lambda client: client.adapter.delete(f"/v1/{self._mount}/keys/{name}/soft-delete"))
-        except VaultError as error:
-            raise SigningError(
-                f"the Transit key {name} has no newer version, and this Vault can't retire it ({error}): destroy it there, "
-                f"with deletion_allowed=true in {self._mount}/keys/{name}/config and a delete of {self._mount}/keys/{name}"
-            ) from None
 
     async def _read_all(self) -> list[_Version]:
         """All versions of all algorithms, oldest first."""
         found = await asyncio.gather(*(self._read(algorithm) for algorithm in _TYPES))
         versions = [version for some in found for version in some]
-        versions.sort(key=lambda version: (version.created, version.name, version.number))
-        self._known = {version.kid: version for version in versions}
+        versions.sort(key=lambda version: (version.told.created, version.name, version.number))
+        self._known = {version.told.kid: version for version in versions}
         return versions
 
     async def _read(self, algorithm: str) -> list[_Version]:
         """The versions for an algorithm that may still be used."""
-        name = self._named(algorithm)
-        try:
-            data = await self._vault.call(lambda client: _get(client, f"{self._mount}/keys/{name}"))
-        except VaultError as error:
-            if error.status == _MISSING:
-                return []
-            raise SigningError(str(error)) from None
-        if data.get("soft_deleted"):
+        data = await self._details(algorithm)
+        if data is None or data.get("soft_deleted"):
             return []
+        name = self._named(algorithm)
         if data["type"] not in _KINDS[algorithm]:
             raise SigningError(
                 f"the Transit key {name} is {data['type']}, and {algorithm} needs {_KINDS[algorithm][0]}"
             )
-        least = int(data["min_decryption_version"])
         try:
+            least, grave = int(data["min_decryption_version"]), int(data["min_encryption_version"])
             return [
-                _Version(name, int(number), PublicKey.read(algorithm, _public(key)), _time(key["creation_time"]))
+                _Version.read(name, int(number), algorithm, key)
                 for number, key in data["keys"].items()
-                if int(number) >= least
+                if int(number) >= least and not (int(number) == least == grave > 1)
             ]
-        except (KeyError, TypeError, ValueError, binascii.Error):
+        except (KeyError, TypeError, ValueError):
             raise SigningError(f"what Transit says of the key {name} can't be read") from None
+
+    async def _details(self, algorithm: str) -> Mapping[str, Any] | None:
+        """What Transit says of the key for an algorithm; None if there is none."""
+        path = f"{self._mount}/keys/{self._named(algorithm)}"
+        try:
+            found: Mapping[str, Any] = await self._vault.call(lambda client: _get(client, path))
+        except VaultError as error:
+            if error.status == _MISSING:
+                return None
+            raise SigningError(str(error)) from None
+        return found
 
     def _signature(self, client: hvac.Client, version: _Version, signing_input: bytes) -> bytes:
         answer: Any = client.adapter.post(
@@ -197,7 +195,7 @@ class TransitKeys:
                 "input": base64.b64encode(signing_input).decode(),
                 "key_version": version.number,
                 "marshaling_algorithm": "jws",
-                **_OPTIONS[version.public.algorithm],
+                **_OPTIONS[version.told.algorithm],
             },
         )
         # vault:v3:<base64url>
@@ -223,12 +221,12 @@ def _post(client: hvac.Client, path: str, **parameters: str) -> Any:
     return client.adapter.post(f"/v1/{path}", json=parameters)
 
 
-def _public(key: Mapping[str, Any]) -> bytes:
-    """PEM, or for Ed25519 the bytes that Transit gives in base64."""
-    text = str(key["public_key"])
-    return text.encode() if text.startswith("-----") else base64.b64decode(text, validate=True)
-
-
-def _time(text: str) -> float:
-    """Seconds since the epoch, of RFC 3339 with nanoseconds."""
-    return datetime.fromisoformat(text).timestamp()
+def _public(text: str) -> PublicKey:
+    """A key in PEM, or for Ed25519 its bytes in base64. Raises ValueError."""
+    if not text.startswith("-----"):
+        return ed25519.Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
+    key = load_pem_public_key(text.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey):
+        message = "it is of another kind"
+        raise ValueError(message)  # noqa: TRY004 - what Transit says is a value
+    return key

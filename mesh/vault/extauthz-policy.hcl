@@ -18,7 +18,7 @@ path "transit/keys/extauthz-*" { capabilities = ["read"] }
 
 # Made with the first use. It can't be made exportable, and it can't be deleted.
 path "transit/keys/extauthz-es256" {
-  capabilities       = ["read", "create", "update"]
+  capabilities       = ["read", "update"]
   allowed_parameters = { "type" = ["ecdsa-p256"] }
 }
 
@@ -30,9 +30,6 @@ path "transit/keys/extauthz-es256/config" {
   capabilities       = ["update"]
   allowed_parameters = { "min_decryption_version" = [], "min_encryption_version" = [] }
 }
-
-# The last version of an algorithm that is not signed with any more (OpenBao; an operator can restore it).
-path "transit/keys/extauthz-es256/soft-delete" { capabilities = ["delete"] }
 
 # --- The service's own secrets (SECRETS_PATH): read.
 

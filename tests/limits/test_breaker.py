@@ -115,3 +115,10 @@ async def test_a_failure_ends_the_wait_for_the_next_heartbeat() -> None:
         breaker.failed("no answer")
     async with asyncio.timeout(2):  # a heartbeat is at least 2.5 s away
         await waiting
+
+
+async def test_people_are_told_when_it_is_asked_again(pauses: Pauses) -> None:
+    """By the clock that it was given."""
+    breaker = opened(lambda: 100.0)
+    await breaker.until_next_probe()
+    assert breaker.next_probe == 100.0 + pauses.taken[-1]

@@ -62,7 +62,7 @@ class OpenBao:
         storage = "inmem" if not self.raft else "raft"
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
-        where = f'path = "{data}"\n  node_id = "one"' if self.raft else ""
+        where = f'path = "{data}"\n  node_id = "one"\n  performance_multiplier = 1' if self.raft else ""
         file = self.folder / "bao.hcl"
         file.write_text(
             f'storage "{storage}" {{\n  {where}\n}}\n'
