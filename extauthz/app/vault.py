@@ -31,9 +31,10 @@ _DEFAULT_SECRET = "signing-keys"  # noqa: S105 - a name
 class Secrets:
     """The Vault of this process, and what its configuration refers to."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Nothing is opened yet."""
+    def __init__(self, environ: Mapping[str, str], *, passing: bool = False) -> None:
+        """Nothing is opened yet. ``passing``: a command that ends soon, and must not use up what a server needs."""
         self._environ = environ
+        self._passing = passing
         self._section: written.Vault | None = None
         self._vault: Vault | None = None
         self._references: References | None = None
@@ -50,7 +51,7 @@ class Secrets:
     def vault(self, section: written.Vault) -> "Vault":
         """The Vault of a configuration. Raises ConfigError if there is none, or it can't be used."""
         if self._vault is None:
-            found = vault(section, self._environ)
+            found = vault(_spared(section, self._environ) if self._passing else section, self._environ)
             if found is None:
                 message = "something is in Vault, and where that is is not said"
                 raise ConfigError([Problem(Position("vault.address"), message, "set it, or VAULT_ADDR")])
@@ -177,6 +178,18 @@ def key_backend(
         message = "keys in Vault's key-value engine are below it, and it is not set"
         raise ConfigError([Problem(Position("vault.secretsPath"), message, "set it, or SECRETS_PATH")])
     return KvKeys(opened, path)
+
+
+def _spared(section: written.Vault, environ: Mapping[str, str]) -> written.Vault:
+    """The same Vault, with another way to log in if this one can be used once. Raises ConfigError if there is none."""
+    role = section.auth.app_role
+    if role is None or not role.wrapped:
+        return section
+    if not environ.get("VAULT_TOKEN", "").strip():
+        message = "a wrapped secret id can be opened once, and a server needs it"
+        where = Position("vault.auth.appRole.wrapped")
+        raise ConfigError([Problem(where, message, "set VAULT_TOKEN for this command")])
+    return section.model_copy(update={"auth": written.VaultAuth()})
 
 
 def _login(auth: written.VaultAuth, environ: Mapping[str, str]) -> "Login":

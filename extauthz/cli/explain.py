@@ -82,7 +82,7 @@ def explain(
     if not _is_address(source):
         raise ExtAuthzError(f"--source {source!r} is no IP address: write --source 192.0.2.1")
     connection = Connection(source, principal, dict(_pairs(context or ())), sni)
-    with Secrets(os.environ) as secrets:
+    with Secrets(os.environ, passing=True) as secrets:
         written = secrets.load(config)
         # What providers have to say about themselves is part of the explanation; on a terminal it would only stand in its way.
         configure_logs("error")

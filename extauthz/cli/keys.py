@@ -161,7 +161,7 @@ def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]"
             return await work(keys)
 
     try:
-        with Secrets(os.environ) as secrets:
+        with Secrets(os.environ, passing=True) as secrets:
             return asyncio.run(run(secrets.load(file), secrets))
     except (SigningError, StoreError, AuditError) as error:
         complain(str(error))

@@ -46,7 +46,7 @@ def validate(
     if unknown:
         raise ExtAuthzError(f"no warning has the code {unknown[0]!r}; known are: {', '.join(CODES)}")
     try:
-        with app.Secrets(os.environ) as secrets:
+        with app.Secrets(os.environ, passing=True) as secrets:
             written = secrets.load(config)
             report = app.validate(written, paths, config_file=config or "extauthz.yaml", ignore=ignore or ())
         problems, findings = report.problems, report.findings

@@ -51,6 +51,17 @@ def test_ways_to_log_in() -> None:
         vault(section(), {"VAULT_TOKEN": " "})
 
 
+def test_a_wrapped_secret_id_is_for_the_server(tmp_path: Path) -> None:
+    """A command beside it does not open it: it takes VAULT_TOKEN, or says so."""
+    wrapped = section(auth={"appRole": {"roleId": "r", "secretIdFile": "s", "wrapped": True}})
+    with Secrets(TOKEN, passing=True) as secrets:
+        assert secrets.vault(wrapped).settings.login == TokenLogin(token="hvs.canary")
+    with Secrets({}, passing=True) as secrets, pytest.raises(ConfigError, match="set VAULT_TOKEN for this command"):
+        secrets.vault(wrapped)
+    with Secrets(TOKEN) as secrets:
+        assert isinstance(secrets.vault(wrapped).settings.login, AppRoleLogin)
+
+
 async def test_signing_keys() -> None:
     """Where they are if nothing else is said. That nobody answers is told when they are asked for, and at once after that."""
     opened = vault(section(secretsPath="secret/auth"), TOKEN)

@@ -119,6 +119,19 @@ async def test_a_key_that_was_made_anew_has_another_kid(keys: TransitKeys, bao: 
         await keys.sign(old.kid, b"x")
 
 
+async def test_a_key_that_was_deleted_signs_no_more(keys: TransitKeys, bao: OpenBao, mount: str) -> None:
+    """By an operator, behind our back: no other key signs for it, and the next one begins anew."""
+    old = await keys.add("ES256", newest=None, created=0)
+    other = await keys.add("EdDSA", newest=old.kid, created=0)
+    bao.api("POST", f"{mount}/keys/extauthz-es256/config", {"deletion_allowed": True})
+    bao.api("DELETE", f"{mount}/keys/extauthz-es256")
+    with pytest.raises(SigningError, match="signing key not found"):
+        await keys.sign(old.kid, b"x")
+    assert [version.kid for version in await keys.versions()] == [other.kid]
+    new = await keys.add("ES256", newest=other.kid, created=0)
+    assert new.kid != old.kid
+
+
 async def test_what_operators_do_is_seen(keys: TransitKeys, bao: OpenBao, mount: str) -> None:
     """K13: a rotation and a raised min_decryption_version behind our back, with min_encryption_version in the way."""
     first = await keys.add("ES256", newest=None, created=0)
