@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="run Envoy, extauthz, upstreams and an issuer until Ctrl-C")
-    demo = commands.add_parser("demo", help="send about thirty requests through the mesh and explain each answer")
+    demo = commands.add_parser("demo", help="send some fifty requests through the mesh and explain each answer")
     for command in (up, demo):
         command.add_argument("--state", type=Path, help="folder for configurations and logs (default: a temporary one)")
     render = commands.add_parser("render", help="write the files that are rendered from this code")

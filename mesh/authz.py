@@ -29,6 +29,14 @@ class AuthzSettings:
 
     check: str
     admin: str
+    http: str
+    tokens: str
+    """The issuer of the token service: the URL by which its clients reach the http listener."""
+    secrets: str
+    """The folder of the clients' secrets, one file each."""
+    keys: str
+    """What tokens are signed with, as in `folder: "keys/"`."""
+    audit: str
     issuer: str
     partner_keys: str
     """The one line that says where the partner's keys are, as in `jwksFile: "partner.json"`."""
@@ -37,7 +45,9 @@ class AuthzSettings:
     policies: str = str(POLICIES)
     decisions: str = "stdout"
     store: str = "memory:"
-    """Where rates are counted: in the process, or in a store that replicas share."""
+    """Where rates, refresh tokens and revocations are: in the process, or in a store that replicas share."""
+    vault: str = ""
+    """The section `vault`, ended by a line end, where something is there."""
     plaintext: bool = False
     """True where the listeners are reachable beyond loopback without TLS, as inside a container network."""
 
@@ -47,6 +57,12 @@ def render_config(settings: AuthzSettings) -> str:
     return Template(TEMPLATE.read_text()).substitute(
         check=settings.check,
         admin=settings.admin,
+        http=settings.http,
+        tokens=settings.tokens,
+        secrets=settings.secrets,
+        keys=settings.keys,
+        audit=settings.audit,
+        vault=settings.vault,
         issuer=settings.issuer,
         partner_keys=settings.partner_keys,
         partner_fetch=settings.partner_fetch,

@@ -1,9 +1,9 @@
-"""The whole mesh as local processes: Envoy, extauthz, two upstreams, an issuer and a trace collector.
+"""The whole mesh as local processes: Envoy, extauthz, two upstreams, an employees' issuer and a trace collector.
 
 Model: `with LocalMesh(state) as mesh:` starts what depends on nothing first and Envoy last, each with a readiness
 probe, and stops in the reverse order, so that nothing is sent to a server that is gone. The issuer and the collector
 are threads of the calling process: `mesh.issuer.mint()` makes tokens and `mesh.collector.spans()` shows traces without
-another hop. Everything written (configurations, logs, decisions) is in the state folder.
+another hop. Tokens of the mesh itself are issued by extauthz, and `mesh.desk` asks it for them. Everything written (configurations, logs, decisions) is in the state folder.
 
 Traces go to OTEL_EXPORTER_OTLP_ENDPOINT if that is set, else to the mesh's own collector.
 
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from mesh.address import LOOPBACK, AddressError, free_addresses
 from mesh.authz import AuthzProcess, AuthzSettings
 from mesh.collector import Collector
+from mesh.desk import TokenDesk
 from mesh.issuer import Issuer
 from mesh.options import EnvoyOptions, Tracing
 from mesh.processes import Process, Supervisor, accepts, silent
@@ -33,6 +34,7 @@ USUAL = {
     "envoy": 10000,
     "envoy-admin": 9901,
     "check": 9000,
+    "http": 8080,
     "admin": 8081,
     "issuer": 8089,
     "upstream": 8000,
@@ -79,12 +81,18 @@ class LocalMesh:
             log.unlink(missing_ok=True)
         # Short export delays: somebody is watching.
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+        self.desk = TokenDesk.open(f"http://{at['http']}", self.state / "secrets")
         partner_keys = self.state / "partner-jwks.json"
         partner_keys.write_text(json.dumps(self.issuer.partner_jwks(), indent=2) + "\n")
         self.authz = AuthzProcess(
             AuthzSettings(
                 check=at["check"],
                 admin=at["admin"],
+                http=at["http"],
+                tokens=self.desk.url,
+                secrets=str(self.desk.folder),
+                keys=f'folder: "{self.state / "keys"}"',
+                audit=str(self.state),
                 issuer=self.issuer.url,
                 partner_keys=f'jwksFile: "{partner_keys}"',
                 decisions=str(self.decisions),

@@ -19,6 +19,10 @@ from mesh.local import LocalMesh
 from mesh.signals import Stop
 
 
+_ACCESS_TOKEN = """sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'"""
+"""Takes the token out of the answer, where there is no jq."""
+
+
 def _lines(mesh: LocalMesh) -> list[tuple[str, str]]:
     mint = f"{mesh.issuer.url}/mint"
     url = mesh.url
@@ -28,7 +32,22 @@ def _lines(mesh: LocalMesh) -> list[tuple[str, str]]:
 
     user, admin = token("sub=alice&roles=user"), token("sub=root&roles=admin")
     partner = token("issuer=partner&sub=acme-batch&roles=partner")
+    desk = mesh.desk
+    secret = f"-u shop:$(cat {desk.secret_file('shop')})"
     return [
+        (
+            "a token of extauthz' own token service, for the service shop",
+            f"TOKEN=$(curl -s {secret} -d grant_type=client_credentials {desk.url}/oauth2/token | {_ACCESS_TOKEN})",
+        ),
+        ("shop reads an order", f'curl -i -H "authorization: Bearer $TOKEN" {url}/orders/42'),
+        (
+            "a fresh token for it, as a sidecar asks for it",
+            f"""curl -s -X POST -d '{{"token":"'$TOKEN'"}}' {desk.url}/refresh""",
+        ),
+        (
+            "revoked; then it reads nothing more",
+            f'curl -i {secret} -d "token=$TOKEN" {desk.url}/oauth2/revoke',
+        ),
         ("a user reads an order", f"curl -i {user} {url}/orders/42"),
         ("a user may not delete it", f"curl -i -X DELETE {user} {url}/orders/42"),
         ("an admin may", f"curl -i -X DELETE {admin} {url}/orders/42"),
@@ -60,6 +79,8 @@ def announce(console: Console, mesh: LocalMesh) -> None:
         ("extauthz health", f"{mesh.authz.admin_url}/readyz?verbose"),
         ("extauthz metrics", f"{mesh.authz.admin_url}/metrics"),
         ("at a glance", f".venv/bin/extauthz top --admin {mesh.addresses['admin']}"),
+        ("token service", f"{mesh.desk.url}/.well-known/openid-configuration"),
+        ("its audit log", f"{mesh.state / 'audit.jsonl'} (extauthz audit verify checks it)"),
         ("gRPC", f"{mesh.envoy.options.listen}, service demo.echo.v1.Echo, plaintext"),
         ("traces", "not kept: set OTEL_EXPORTER_OTLP_ENDPOINT" if mesh.collector else "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("dashboard and alerts", "docker compose up has Prometheus, Grafana and Jaeger; nothing here needs them"),

@@ -63,6 +63,9 @@ def all_faults(readable: Readable) -> Iterator[Fault]:
     providers = list(zip(readable.indexes, config.providers, strict=True))
     own_issuer = None if config.tokens is None else config.tokens.issuer
     for index, provider in providers:
+        if not readable.sound("tokens") and provider.jwt is not None:
+            # It may be meant for the service's own tokens: then advice on how to fetch keys would be bad advice.
+            own_issuer = provider.jwt.issuer
         yield from provider_faults(index, provider, any_audience=any_audience, own_issuer=own_issuer)
     yield from provider_set_faults(providers, count=readable.providers)
     yield from _circles(config.roles.includes)

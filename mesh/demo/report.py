@@ -112,7 +112,7 @@ def run(state: Path | None = None) -> int:
 
             with LocalMesh(state or Path(temporary), own_collector=True, report=report) as mesh:
                 started = time.monotonic() - began
-                steps = Scenario(mesh.envoy.options.listen, mesh.issuer).steps()
+                steps = Scenario(mesh.envoy.options.listen, mesh.issuer, mesh.desk).steps()
                 outcomes = []
                 for number, step in enumerate(steps, 1):
                     report(f"request {number} of {len(steps)}: {step.asked}")

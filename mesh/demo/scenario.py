@@ -1,4 +1,4 @@
-"""What is asked and what must come back: about thirty requests that tell the story of one mesh.
+"""What is asked and what must come back: some fifty requests that tell the story of one mesh.
 
 Model: a `Step` is a sentence, a call, the expected status and the expected reason. `by` says who answers: extauthz
 decides (the reason is one of its words, found in Envoy's access log), or Envoy itself refuses the request before
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from cryptography.hazmat.primitives import serialization
 
 from mesh.demo.clients import Answer, http, rpc, websocket
+from mesh.desk import Refused, TokenDesk
 from mesh.issuer import Issuer, SigningKey
 
 SAY = "/demo.echo.v1.Echo/Say"
@@ -81,6 +82,9 @@ class Scenario:
 
     authority: str
     issuer: Issuer
+    """Of the employees' tokens."""
+    desk: TokenDesk
+    """extauthz' own token service."""
 
     def get(self, path: str, *headers: tuple[str, str]) -> Callable[[], Answer]:
         return lambda: http(self.authority, "GET", path, headers)
@@ -90,29 +94,39 @@ class Scenario:
 
     def steps(self) -> list[Step]:
         """Every step, in the order of telling."""
-        chapters = (self.roles, self.tokens, self.headers, self.paths, self.conditions, self.rates, self.protocols)
+        chapters = (
+            self.roles,
+            self.tokens,
+            self.token_service,
+            self.headers,
+            self.paths,
+            self.conditions,
+            self.rates,
+            self.protocols,
+        )
         return [step for chapter in chapters for step in chapter()]
 
     def roles(self) -> Iterator[Step]:
         """Who may do what."""
-        user, admin = _bearer(self.issuer.mint("alice")), _bearer(self.issuer.mint("root", ["admin"]))
+        user = _bearer(self.desk.exchange("gateway", self.issuer.mint("alice")).access_token)
+        admin = _bearer(self.desk.own("backoffice").access_token)
         partner = self.issuer.mint_partner()
         step = Step(
             "Roles",
-            "GET /orders/42 as user alice",
+            "GET /orders/42 as user alice, by exchange",
             self.get("/orders/42", user),
             "200",
             "allowed",
-            proof=lambda answer: _subject_is("alice")(answer) and _absent("authorization")(answer),
-            proves="upstream sees alice, and no token",
+            proof=lambda answer: _subject_is("dev:alice")(answer) and _absent("authorization")(answer),
+            proves="upstream sees dev:alice, and no token",
         )
         yield step
         yield replace(
             step,
-            asked="DELETE /orders/42 as admin root",
+            asked="DELETE /orders/42 as admin, the back office",
             ask=self.send("DELETE", "/orders/42", admin),
-            proof=_subject_is("root"),
-            proves="upstream sees root",
+            proof=_subject_is("backoffice"),
+            proves="upstream sees backoffice",
         )
         yield Step("Roles", "GET /orders/42 as admin (includes user)", self.get("/orders/42", admin), "200", "allowed")
         yield Step("Roles", "DELETE /orders/42 as user", self.send("DELETE", "/orders/42", user), "403", "role-missing")
@@ -158,6 +172,55 @@ class Scenario:
             self.get("/orders/42", _bearer(mint("alice")), _bearer(mint("root", ["admin"]))),
             "400",
             "credentials-ambiguous",
+        )
+
+    def token_service(self) -> Iterator[Step]:
+        """Tokens that extauthz issues, renews and ends. What is asked of it is asked when the step before has been answered."""
+        desk = self.desk
+        shop = desk.own("shop")
+        refreshed = desk.refresh("shop", desk.own("shop").refresh_token)
+        stolen, revoked = desk.own("shop"), desk.own("shop")
+
+        def get(token: str) -> Callable[[], Answer]:
+            return self.get("/orders/42", _bearer(token))
+
+        def after_theft() -> Answer:
+            desk.refresh("shop", desk.refresh("shop", stolen.refresh_token).refresh_token)
+            try:
+                desk.refresh("shop", stolen.refresh_token)
+            except Refused:
+                return get(stolen.access_token)()
+            return Answer("not refused")
+
+        def after_revocation() -> Answer:
+            desk.revoke("shop", revoked.access_token)
+            return get(revoked.access_token)()
+
+        by_secret = get(shop.access_token)
+        yield Step(
+            "Token service",
+            "GET /orders/42 as shop, by its secret",
+            by_secret,
+            "200",
+            "allowed",
+            proof=_subject_is("shop"),
+            proves="upstream sees shop",
+        )
+        cases = [
+            ("as shop, renewed by POST /refresh", get(desk.renew(shop.access_token)), "200", "allowed"),
+            ("as shop, by a refresh token", get(refreshed.access_token), "200", "allowed"),
+            ("as shop, its refresh token used by a thief too", after_theft, "401", "token-revoked"),
+            ("as shop, revoked a moment ago", after_revocation, "401", "token-revoked"),
+        ]
+        for what, ask, status, reason in cases:
+            yield Step("Token service", f"GET /orders/42 {what}", ask, status, reason)
+        root = _bearer(desk.exchange("gateway", self.issuer.mint("root", ["admin", "user"])).access_token)
+        yield Step(
+            "Token service",
+            "DELETE /orders/42 as root, brought by the gateway",
+            self.send("DELETE", "/orders/42", root),
+            "403",
+            "role-missing",
         )
 
     def headers(self) -> Iterator[Step]:
