@@ -55,6 +55,7 @@ class _Version:
 
     name: str
     number: int
+    public: PublicKey
     told: KeyVersion
 
     @classmethod
@@ -63,7 +64,7 @@ class _Version:
         public = _public(str(key["public_key"]))
         kid = f"{name}-v{number}-{thumbprint(jwk_of(public, algorithm))[:16]}"
         created = datetime.fromisoformat(key["creation_time"]).timestamp()
-        return cls(name, number, KeyVersion(kid, algorithm, created, jwk_of(public, algorithm, kid)))
+        return cls(name, number, public, KeyVersion(kid, algorithm, created, jwk_of(public, algorithm, kid)))
 
 
 class TransitKeys:
@@ -92,8 +93,7 @@ class TransitKeys:
             if version is None:
                 raise SigningError(f"Transit has no key {kid!r} that may sign")
         signature = await self._ask(lambda client: self._signature(client, version, signing_input))
-        told = version.told
-        if not verifies(told.public or {}, told.algorithm, signing_input, signature):
+        if not verifies(version.public, version.told.algorithm, signing_input, signature):
             self._known.clear()
             raise SigningError(f"what Transit signed is not by {kid!r}: the key was replaced, or another one answered")
         return signature
