@@ -121,9 +121,7 @@ class ServedTokens:
             keys, feed = self._own.keys.state(), self._own.feed.state()
             # Before the first look there is nothing to tell, and readiness waits for it.
             if keys.usable or keys.failures:
-                count = len(keys.keys)
-                text = keys.error or f"{keys.backend}, {count} key{'' if count == 1 else 's'}"
-                readiness.part_told(SIGNING_KEYS, ok=keys.usable, text=text)
+                readiness.part_told(SIGNING_KEYS, ok=keys.usable and not keys.error, text=keys.sentence)
             if feed.believed or feed.error:
                 readiness.part_told(REVOCATIONS, ok=feed.well, text=feed.sentence)
             if time.monotonic() >= look_at_store:

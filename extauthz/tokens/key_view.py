@@ -68,6 +68,25 @@ class SigningState:
     """Keys that this process has made."""
     failures: int = 0
     """What failed in this process: looks, rotations, signatures."""
+    next_in: float | None = None
+    """Seconds until the next key is made; None if nothing says when."""
+
+    @property
+    def sentence(self) -> str:
+        """How they are, for people."""
+        parts = [f"{key.slot} {key.kid[:8]}, {_span(key.age)} old" for key in self.keys if key.slot != "gone"]
+        if self.next_in is not None:
+            parts.append(f"the next one in {_span(self.next_in)}")
+        told = f"{self.backend}: " + ("; ".join(parts) or "none yet")
+        return f"{self.error}; {told}" if self.error else told
+
+
+def _span(seconds: float) -> str:
+    """Coarse, as somebody would say it."""
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def state_of(placed: Placed, now: float) -> KeyState:

@@ -214,6 +214,7 @@ class SigningKeys:
             fault or self._error,
             self._rotation.made,
             self._failures + self._signatures.failures,
+            max(due - now, 0.0) if math.isfinite(due) else None,
         )
 
     @property
