@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, assert_never
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -25,6 +25,7 @@ __all__ = [
     "PublicKey",
     "base64url",
     "canonical_json",
+    "is_by",
     "jwk_of",
     "published",
     "read_jwk",
@@ -93,8 +94,13 @@ def read_jwk(jwk: Mapping[str, Any]) -> PublicKey:
             return rsa.RSAPublicNumbers(_read(jwk["e"]), _read(jwk["n"])).public_key()
 
 
-def verifies(key: PublicKey, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
-    """Whether a signature in the form of a JWS is by this key."""
+def verifies(jwk: Mapping[str, Any], algorithm: str, signing_input: bytes, signature: bytes) -> bool:
+    """Whether a signature in the form of a JWS is by the key of a JWK that a backend of ours gives."""
+    return is_by(read_jwk(jwk), algorithm, signing_input, signature)
+
+
+def is_by(key: PublicKey, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
+    """Whether a signature in the form of a JWS is by a key. Nothing is by what is no key."""
     try:
         match key:
             case ec.EllipticCurvePublicKey():
@@ -107,6 +113,8 @@ def verifies(key: PublicKey, algorithm: str, signing_input: bytes, signature: by
                 key.verify(signature, signing_input)
             case rsa.RSAPublicKey():
                 key.verify(signature, signing_input, rsa_padding(algorithm), hashes.SHA256())
+            case _:
+                assert_never(key)
     except InvalidSignature:
         return False
     return True

@@ -11,7 +11,7 @@ import structlog
 
 from extauthz.errors import SigningError
 from extauthz.tokens.ports import KeyBackend, KeyVersion
-from extauthz.tokens.public_key import PublicKey, read_jwk, verifies
+from extauthz.tokens.public_key import PublicKey, is_by, read_jwk
 
 __all__ = ["Signatures"]
 
@@ -82,5 +82,5 @@ class Signatures:
                 raise SigningError(f"{self._backend.name} gives no public key for {version.kid}") from None
             # Another key signs now; those before it sign no more.
             self._judges = {version.kid: judge}
-        if not verifies(judge, version.algorithm, signing_input, signature):
+        if not is_by(judge, version.algorithm, signing_input, signature):
             raise SigningError(f"{self._backend.name} has signed with another key than {version.kid}")
