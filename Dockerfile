@@ -3,7 +3,9 @@
 
 FROM python:3.11.15-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin extauthz
+# What it keeps (SQLite, keys, the audit log) goes to /var/lib/extauthz, where a volume can be mounted.
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin extauthz \
+ && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/extauthz
 
 FROM base AS build
 WORKDIR /src
@@ -31,7 +33,7 @@ CMD ["mesh.upstreams", "--http", "0.0.0.0:8000", "--grpc", "0.0.0.0:8001"]
 
 FROM runtime AS server
 WORKDIR /etc/extauthz
-EXPOSE 9000 8081
+EXPOSE 9000 8080 8081
 HEALTHCHECK --interval=5s --timeout=3s --start-period=15s --retries=3 \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8081/readyz', timeout=2)"]
 ENTRYPOINT ["extauthz"]

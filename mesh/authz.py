@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Self
 
+from mesh.desk import TokenDesk
 from mesh.processes import Process, answers
 from mesh.proxy import PROJECT
 
@@ -24,19 +26,41 @@ POLICIES = PROJECT / "mesh" / "policies"
 
 
 @dataclass(frozen=True, slots=True)
-class AuthzSettings:
-    """What differs between two places where the mesh's extauthz runs."""
+class TokenSettings:
+    """The token service of the mesh, in a place where it runs."""
 
-    check: str
-    admin: str
     http: str
-    tokens: str
-    """The issuer of the token service: the URL by which its clients reach the http listener."""
+    """Where it listens."""
+    issuer: str
+    """The URL by which its clients reach it."""
     secrets: str
     """The folder of the clients' secrets, one file each."""
     keys: str
     """What tokens are signed with, as in `folder: "keys/"`."""
     audit: str
+    """The folder of the audit log."""
+    vault: str = ""
+    """The section `vault`, ended by a line end, where something is there."""
+
+    @classmethod
+    def local(cls, http: str, folder: Path) -> Self:
+        """On this machine, with secrets that are made now, and everything that it keeps in one folder."""
+        desk = TokenDesk.open(f"http://{http}", folder / "secrets")
+        return cls(http, desk.url, str(desk.folder), f'folder: "{folder / "keys"}"', str(folder))
+
+    @property
+    def desk(self) -> TokenDesk:
+        """The token service as its clients see it."""
+        return TokenDesk(self.issuer, Path(self.secrets))
+
+
+@dataclass(frozen=True, slots=True)
+class AuthzSettings:
+    """What differs between two places where the mesh's extauthz runs."""
+
+    check: str
+    admin: str
+    tokens: TokenSettings
     issuer: str
     partner_keys: str
     """The one line that says where the partner's keys are, as in `jwksFile: "partner.json"`."""
@@ -46,8 +70,6 @@ class AuthzSettings:
     decisions: str = "stdout"
     store: str = "memory:"
     """Where rates, refresh tokens and revocations are: in the process, or in a store that replicas share."""
-    vault: str = ""
-    """The section `vault`, ended by a line end, where something is there."""
     plaintext: bool = False
     """True where the listeners are reachable beyond loopback without TLS, as inside a container network."""
 
@@ -57,12 +79,12 @@ def render_config(settings: AuthzSettings) -> str:
     return Template(TEMPLATE.read_text()).substitute(
         check=settings.check,
         admin=settings.admin,
-        http=settings.http,
-        tokens=settings.tokens,
-        secrets=settings.secrets,
-        keys=settings.keys,
-        audit=settings.audit,
-        vault=settings.vault,
+        http=settings.tokens.http,
+        tokens=settings.tokens.issuer,
+        secrets=settings.tokens.secrets,
+        keys=settings.tokens.keys,
+        audit=settings.tokens.audit,
+        vault=settings.tokens.vault,
         issuer=settings.issuer,
         partner_keys=settings.partner_keys,
         partner_fetch=settings.partner_fetch,

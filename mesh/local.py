@@ -22,9 +22,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from mesh.address import LOOPBACK, AddressError, free_addresses
-from mesh.authz import AuthzProcess, AuthzSettings
+from mesh.authz import AuthzProcess, AuthzSettings, TokenSettings
 from mesh.collector import Collector
-from mesh.desk import TokenDesk
 from mesh.issuer import Issuer
 from mesh.options import EnvoyOptions, Tracing
 from mesh.processes import Process, Supervisor, accepts, silent
@@ -81,18 +80,15 @@ class LocalMesh:
             log.unlink(missing_ok=True)
         # Short export delays: somebody is watching.
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-        self.desk = TokenDesk.open(f"http://{at['http']}", self.state / "secrets")
+        tokens = TokenSettings.local(at["http"], self.state)
+        self.desk = tokens.desk
         partner_keys = self.state / "partner-jwks.json"
         partner_keys.write_text(json.dumps(self.issuer.partner_jwks(), indent=2) + "\n")
         self.authz = AuthzProcess(
             AuthzSettings(
                 check=at["check"],
                 admin=at["admin"],
-                http=at["http"],
-                tokens=self.desk.url,
-                secrets=str(self.desk.folder),
-                keys=f'folder: "{self.state / "keys"}"',
-                audit=str(self.state),
+                tokens=tokens,
                 issuer=self.issuer.url,
                 partner_keys=f'jwksFile: "{partner_keys}"',
                 decisions=str(self.decisions),

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.authz import AuthzSettings, render_config
+from mesh.authz import AuthzSettings, TokenSettings, render_config
 from mesh.envoy import bootstrap_document
 from mesh.observability.dashboard import dashboard
 from mesh.options import EnvoyOptions, Tracing
@@ -30,6 +30,22 @@ COMPOSE_ENVOY = EnvoyOptions(
 COMPOSE_AUTHZ = AuthzSettings(
     check="0.0.0.0:9000",
     admin="0.0.0.0:8081",
+    # Clients reach it by the port that is published on loopback. What extauthz itself verifies, it verifies in its process.
+    tokens=TokenSettings(
+        http="0.0.0.0:8080",
+        issuer="http://127.0.0.1:8080",
+        secrets="/run/extauthz",
+        keys="transit: {}",
+        audit="/var/lib/extauthz",
+        vault="""
+# OpenBao has the signing keys. In a network that others can reach take https:// and caFile.
+vault:
+  address: "http://openbao:8200"
+  plaintext: true
+  auth:
+    appRole: {roleIdFile: /run/extauthz/role-id, secretIdFile: /run/extauthz/secret-id}
+""",
+    ),
     issuer="http://issuer:8089",
     partner_keys="jwksUri: http://issuer:8089/partner/jwks",
     partner_fetch="  fetch: {allowHttp: true, allowPrivateAddresses: true}\n",

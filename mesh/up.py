@@ -18,8 +18,7 @@ from rich.console import Console
 from mesh.local import LocalMesh
 from mesh.signals import Stop
 
-
-_ACCESS_TOKEN = """sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'"""
+_TAKEN_OUT = """sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'"""
 """Takes the token out of the answer, where there is no jq."""
 
 
@@ -37,7 +36,7 @@ def _lines(mesh: LocalMesh) -> list[tuple[str, str]]:
     return [
         (
             "a token of extauthz' own token service, for the service shop",
-            f"TOKEN=$(curl -s {secret} -d grant_type=client_credentials {desk.url}/oauth2/token | {_ACCESS_TOKEN})",
+            f"TOKEN=$(curl -s {secret} -d grant_type=client_credentials {desk.url}/oauth2/token | {_TAKEN_OUT})",
         ),
         ("shop reads an order", f'curl -i -H "authorization: Bearer $TOKEN" {url}/orders/42'),
         (

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from extauthz.errors import AlreadyRotatedError, SigningError, VaultError
 from extauthz.tokens.ports import KeyVersion
-from extauthz.tokens.public_key import PublicKey, jwk_of, thumbprint, verifies
+from extauthz.tokens.public_key import PublicKey, is_by, jwk_of, thumbprint
 from extauthz.vault.calls import Vault
 
 __all__ = ["TransitKeys"]
@@ -93,7 +93,7 @@ class TransitKeys:
             if version is None:
                 raise SigningError(f"Transit has no key {kid!r} that may sign")
         signature = await self._ask(lambda client: self._signature(client, version, signing_input))
-        if not verifies(version.public, version.told.algorithm, signing_input, signature):
+        if not is_by(version.public, version.told.algorithm, signing_input, signature):
             self._known.clear()
             raise SigningError(f"what Transit signed is not by {kid!r}: the key was replaced, or another one answered")
         return signature

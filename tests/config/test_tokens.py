@@ -147,8 +147,8 @@ def test_a_provider_for_the_services_own_tokens(load: Load, problems: Problems) 
 def test_its_provider_gets_no_advice_while_tokens_cant_be_read(problems: Problems) -> None:
     """Whoever mistypes a key of ``tokens`` is not told to fetch its own keys over plain HTTP."""
     own = "providers: [{name: own, jwt: {issuer: 'http://127.0.0.1:8080', audiences: [orders]}}]\n"
-    (told,) = problems(tokens(SHOP, issuer="http://127.0.0.1:8080", more="cleints: 1, ") + own)
-    assert "unknown key 'tokens.cleints'" in told
+    (told,) = problems(tokens(SHOP, issuer="http://127.0.0.1:8080", more="colour: 1, ") + own)
+    assert "unknown key 'tokens.colour'" in told
 
 
 def test_keys_are_told_in_the_same_run(problems: Problems) -> None:

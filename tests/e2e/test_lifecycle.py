@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from mesh.address import free_address, free_addresses
-from mesh.authz import AuthzProcess, AuthzSettings
+from mesh.authz import AuthzProcess, AuthzSettings, TokenSettings
 from mesh.issuer import Issuer
 from mesh.options import EnvoyOptions
 from mesh.proxy import EnvoyProcess
@@ -81,13 +81,14 @@ def policy(folder: Path, role: str) -> None:
 @contextmanager
 def authz(folder: Path, issuer: Issuer, policies: Path, **environment: str) -> Iterator[AuthzProcess]:
     """A whole ``extauthz serve`` of its own."""
-    check, admin = free_addresses(0, 0)
+    check, http, admin = free_addresses(0, 0, 0)
     keys = folder / "partner.json"
     folder.mkdir(exist_ok=True)
     keys.write_text(json.dumps(issuer.partner_jwks()))
     settings = AuthzSettings(
         check=check,
         admin=admin,
+        tokens=TokenSettings.local(http, folder),
         issuer=issuer.url,
         partner_keys=f'jwksFile: "{keys}"',
         policies=str(policies),

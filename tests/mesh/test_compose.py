@@ -77,6 +77,8 @@ def test_images_are_pinned(name: str) -> None:
 def test_what_is_mounted_exists(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
         source, _, mode = volume.split(":")
+        if source in DOCUMENT["volumes"]:
+            continue
         assert (PROJECT / source).exists()
         assert mode == "ro"
 

@@ -8,6 +8,7 @@ import pytest
 from mesh.demo.clients import Answer
 from mesh.demo.report import judge
 from mesh.demo.scenario import Scenario, Step
+from mesh.desk import TokenDesk
 from mesh.issuer import Issuer
 
 ALLOWED = Step("x", "GET / as user", lambda: Answer("200", "id-1"), "200", "allowed")
@@ -60,7 +61,7 @@ def test_a_request_that_envoy_refused_is_found_by_its_port(tmp_path: Path) -> No
 
 def test_the_story_covers_what_it_has_to() -> None:
     """Roles, tokens, headers, paths, conditions, protocols; allowed and denied in each kind of protocol."""
-    steps = Scenario("127.0.0.1:1", Issuer("127.0.0.1:1")).steps()
+    steps = Scenario("127.0.0.1:1", Issuer("127.0.0.1:1"), TokenDesk("http://127.0.0.1:1", Path("nowhere"))).steps()
     reasons = {step.reason for step in steps}
     assert len(steps) >= 30
     assert len({step.asked for step in steps}) == len(steps)
@@ -71,9 +72,15 @@ def test_the_story_covers_what_it_has_to() -> None:
         "signature-invalid",
         "denied-by-rule",
         "path-ambiguous",
+        "token-revoked",
     } <= reasons
 
 
 @pytest.mark.parametrize("status", ["grpc 0", "grpc 7", "grpc 16", "101", "307", "400", "401", "403"])
 def test_the_story_shows_every_kind_of_answer(status: str) -> None:
-    assert status in {step.status for step in Scenario("127.0.0.1:1", Issuer("127.0.0.1:1")).steps()}
+    assert status in {
+        step.status
+        for step in Scenario(
+            "127.0.0.1:1", Issuer("127.0.0.1:1"), TokenDesk("http://127.0.0.1:1", Path("nowhere"))
+        ).steps()
+    }
