@@ -56,6 +56,7 @@ __all__ = [
     "authenticator",
     "credential_places",
     "denied_limit",
+    "jwt_providers",
     "listener",
     "policy_settings",
     "provider_roles",
@@ -86,6 +87,13 @@ def authenticator(
         )
     except KeySetError as error:
         raise ConfigError([Problem(Position("providers"), str(error))]) from None
+
+
+def jwt_providers(config: written.Config, own: OwnKeys | None = None) -> list[JwtProvider]:
+    """The providers whose tokens say by themselves what they are; ``own`` as for ``authenticator``."""
+    issuer = None if config.tokens is None else config.tokens.issuer
+    built = [_provider(provider, own, issuer) for provider in config.providers if provider.jwt is not None]
+    return [provider for provider in built if isinstance(provider, JwtProvider)]
 
 
 def credential_places(config: written.Config) -> CredentialPlaces:

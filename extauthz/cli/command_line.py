@@ -18,6 +18,7 @@ from extauthz.cli.replay import replay
 from extauthz.cli.serve import serve
 from extauthz.cli.terminal import complain, problem_lines
 from extauthz.cli.test import test
+from extauthz.cli.token import token_app
 from extauthz.cli.top import top
 from extauthz.cli.validate import validate
 from extauthz.cli.version import version
@@ -69,6 +70,7 @@ def _app() -> App:
         help_epilogue="Example: extauthz envoy-config filter --authz extauthz:9000 > filter.yaml",
     )
     app.command(keys_app())
+    app.command(token_app())
     app.command(audit_app())
     app.command(
         agent,

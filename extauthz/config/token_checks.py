@@ -14,7 +14,7 @@ from extauthz.config.urls import url_fault
 if TYPE_CHECKING:
     from extauthz.config.configuration import Config
 
-__all__ = ["granted", "token_faults"]
+__all__ = ["granted", "token_client_faults", "token_faults"]
 
 Path = tuple[str | int, ...]
 
@@ -65,6 +65,13 @@ def token_faults(config: "Config", *, providers_sound: bool, listen_sound: bool,
             "others would accept",
             "set store.url to a store that they share, or workers: 1",
         )
+
+
+def token_client_faults(config: "Config", tokens: Tokens, client: TokenClient) -> Iterator[Fault]:
+    """What is wrong with a client that is registered in the store, as if it were the only one of the configuration."""
+    path = ("tokens", "clients", 0)
+    yield from _client_faults(path, client, tokens)
+    yield from _exchange_faults(config, tokens.model_copy(update={"clients": (client,)}))
 
 
 def _issuer_faults(tokens: Tokens) -> Iterator[Fault]:

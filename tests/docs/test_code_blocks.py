@@ -26,7 +26,9 @@ COMMANDS = (
     "convert",
     "envoy-config",
     "keys",
+    "token",
     "audit",
+    "agent",
     "version",
 )
 SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))

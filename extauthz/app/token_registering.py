@@ -1,0 +1,164 @@
+"""Clients of the token service that are registered in its store: made, given a new secret, listed, removed.
+
+What such a client may have is written and checked like one of the configuration. A secret is made here, shown once, and
+kept as its digest.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from extauthz.app.token_records import opened_records, who
+from extauthz.app.token_revoking import everything_of
+from extauthz.config import Config, TokenClient, Tokens, granted, token_client_faults
+from extauthz.errors import ExtAuthzError, KeySetError
+from extauthz.identity import ClientAssertions
+from extauthz.identity.providers import ASYMMETRIC_ALGORITHMS
+from extauthz.tokens.client_authentication import secret_digest
+from extauthz.tokens.clients import AuthenticationMethod, Client, ExchangeRules
+from extauthz.tokens.ports import AuditEvent
+
+__all__ = ["Registered", "add_client", "give_secret", "registered_clients", "remove_client"]
+
+_PREFIX = "ecs_"
+"""Lets secret scanners find leaked ones."""
+_BYTES = 32
+_MADE = "(made here)"
+"""Stands where a client of the configuration has the path of its secret."""
+_GRANTS = {
+    "clientCredentials": "client_credentials",
+    "refreshToken": "refresh_token",
+    "tokenExchange": "urn:ietf:params:oauth:grant-type:token-exchange",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A client, and the secret that was made for it."""
+
+    client: Client
+    secret: str = field(default="", repr=False)
+
+
+async def add_client(
+    config: Config,
+    written: dict[str, Any],
+    *,
+    replaces: bool,
+    random_text: Callable[[int], str] = secrets.token_urlsafe,
+) -> Registered | None:
+    """Register a client; None, and nothing is changed, if ``replaces`` is not whether there is one of that id.
+
+    ``written`` is what an entry of ``tokens.clients`` would say.
+
+    Raises:
+        ExtAuthzError: It can't be a client, or it can't be registered now.
+    """
+    async with opened_records(config) as records:
+        entry = _entry(config, records.tokens, written)
+        secret = _PREFIX + random_text(_BYTES) if entry.secret_file else ""
+        made = Registered(_client(entry, records.tokens, secret), secret)
+        if any(client.id == entry.id for client in records.tokens.clients):
+            raise ExtAuthzError(f"the configuration has a client {entry.id!r}, which would count instead")
+        if not await records.store.put_client(made.client, replace=replaces):
+            return None
+        records.done(_event(made.client.id, "replaced" if replaces else "added"))
+        return made
+
+
+async def give_secret(
+    config: Config, client_id: str, *, alone: bool, random_text: Callable[[int], str] = secrets.token_urlsafe
+) -> Registered | None:
+    """Make a new secret for a client, beside the last one, or alone. None if there is no client with secrets of that id."""
+    async with opened_records(config) as records:
+        client = await records.store.client(client_id)
+        if client is None or not client.secret_digests:
+            return None
+        secret = _PREFIX + random_text(_BYTES)
+        kept = () if alone else client.secret_digests[:1]
+        changed = replace(client, secret_digests=(secret_digest(secret), *kept))
+        await records.store.put_client(changed, replace=True)
+        records.done(_event(client_id, "has a new secret" + ("; all others are void" if alone else "")))
+        return Registered(changed, secret)
+
+
+async def registered_clients(config: Config) -> Sequence[Client]:
+    """All clients in the store."""
+    async with opened_records(config) as records:
+        return await records.store.clients()
+
+
+async def remove_client(config: Config, client_id: str) -> bool:
+    """Forget a client, and end all that it was given; False if there is none."""
+    async with opened_records(config) as records:
+        if not await records.store.remove_client(client_id):
+            return False
+        await records.store.revoke([everything_of("client", client_id, time.time())])
+        await records.store.end_families(client_id=client_id)
+        records.done(_event(client_id, "removed, and all that it was given is revoked"))
+        return True
+
+
+def _entry(config: Config, tokens: Tokens, written: dict[str, Any]) -> TokenClient:
+    """The client as it would be in the configuration, if it could be there."""
+    proofs = ("jwksFile", "certificateSubject")
+    text = written if any(written.get(name) for name in proofs) else {**written, "secretFile": _MADE}
+    try:
+        entry = TokenClient.model_validate({name: value for name, value in text.items() if value not in (None, (), "")})
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
+        raise ExtAuthzError("\n".join(faults).replace("Value error, ", "")) from None
+    faults = [
+        f"{fault.message}" + (f" ({fault.hint})" if fault.hint else "")
+        for fault in token_client_faults(config, tokens, entry)
+    ]
+    if faults:
+        raise ExtAuthzError("\n".join(faults))
+    return entry
+
+
+def _client(entry: TokenClient, tokens: Tokens, secret: str) -> Client:
+    exchange = entry.exchange
+    may_grant = None if exchange is None or exchange.may_grant is None else frozenset(exchange.may_grant)
+    return Client(
+        id=entry.id,
+        authentication=_method(entry),
+        grants=frozenset(_GRANTS[word] for word in granted(entry)),
+        audiences=tuple(entry.audiences or tokens.audiences),
+        roles=tuple(entry.roles),
+        scopes=tuple(dict.fromkeys(entry.scopes)),
+        lifetime=entry.lifetime,
+        refresh=entry.refresh,
+        renew=entry.renew,
+        exchange=None if exchange is None else ExchangeRules(frozenset(exchange.providers), may_grant),
+        secret_digests=(secret_digest(secret),) if secret else (),
+        public_keys=None if entry.jwks_file is None else _keys(entry.jwks_file),
+        certificate_subject=entry.certificate_subject or "",
+        may_introspect=entry.may_introspect,
+    )
+
+
+def _method(entry: TokenClient) -> AuthenticationMethod:
+    if entry.jwks_file is not None:
+        return "private_key_jwt"
+    if entry.certificate_subject is not None:
+        return "tls_client_auth"
+    return "client_secret_post" if entry.secret_in == "form" else "client_secret_basic"  # noqa: S105 - a place
+
+
+def _keys(path: str) -> Any:
+    try:
+        return ClientAssertions(frozenset(ASYMMETRIC_ALGORITHMS)).key_set(Path(path).read_bytes())
+    except OSError as error:
+        raise ExtAuthzError(f"{path} can't be read: {error.strerror}") from None
+    except KeySetError as error:
+        raise ExtAuthzError(f"{path}: {error}; a JWK Set with the client's public keys is wanted") from None
+
+
+def _event(client_id: str, what: str) -> AuditEvent:
+    return AuditEvent("client", "done", client_id=client_id, detail=f"{what} {who()}")

@@ -1,0 +1,188 @@
+"""``extauthz token client``: clients of the token service that are kept in its store.
+
+A secret is shown once, when it is made: alone on standard output, so that a shell can take it from there, with all words
+about it on standard error.
+"""
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from extauthz.cli.serve import ConfigFile
+from extauthz.cli.terminal import complain, harmless, print_table
+from extauthz.cli.token_config import opened_config
+from extauthz.cli.validate import OutputForm
+
+if TYPE_CHECKING:
+    from extauthz.app.token_registering import Registered
+    from extauthz.tokens.clients import Client
+
+__all__ = ["add", "client_app", "list_clients", "remove", "secret"]
+
+ClientId = Annotated[str, Parameter(name="id", help="What the client calls itself.")]
+Names = list[str] | None
+
+
+def client_app() -> App:
+    """The command ``token client`` with all below it."""
+    example = "Example: extauthz token client add billing --audience https://orders.example.com --role billing"
+    app = App(
+        name="client",
+        help="Clients of the token service. Only digests of their secrets are kept.",
+        help_format="markdown",
+        help_epilogue=example,
+        result_action="return_value",
+    )
+    app.command(add, help_epilogue=example)
+    app.command(secret, help_epilogue="Example: extauthz token client secret billing")
+    app.command(list_clients, name="list", help_epilogue="Example: extauthz token client list")
+    app.command(remove, help_epilogue="Example: extauthz token client remove billing")
+    return app
+
+
+def add(
+    client_id: ClientId,
+    /,
+    *,
+    audience: Annotated[Names, Parameter(help="Whom its tokens may be for.", negative="")] = None,
+    role: Annotated[Names, Parameter(help="A role of its own tokens.", negative="")] = None,
+    scope: Annotated[Names, Parameter(help="A scope that it may ask for.", negative="")] = None,
+    grant: Annotated[
+        list[Literal["clientCredentials", "refreshToken", "tokenExchange"]] | None,
+        Parameter(help="How it may get tokens; without it, what the rest asks for.", negative=""),
+    ] = None,
+    lifetime: Annotated[str | None, Parameter(help="How long its tokens live, such as 5m.")] = None,
+    refresh: Annotated[bool, Parameter(help="Its tokens come with a refresh token.", negative="")] = False,
+    renew: Annotated[bool, Parameter(help="Its tokens may be renewed by POST /refresh.", negative="")] = False,
+    exchange: Annotated[Names, Parameter(help="A provider whose tokens it may exchange.", negative="")] = None,
+    may_grant: Annotated[Names, Parameter(help="A role that an exchanged token may keep.", negative="")] = None,
+    secret_in: Annotated[Literal["header", "form"], Parameter(help="Where its secret is sent.")] = "header",  # noqa: S107 - a place
+    jwks_file: Annotated[str | None, Parameter(help="Instead of a secret, its public keys (JWK Set).")] = None,
+    certificate_subject: Annotated[
+        str | None, Parameter(help="Instead of a secret, a name in its certificate.")
+    ] = None,
+    may_introspect: Annotated[bool, Parameter(help="It may ask about tokens that are for it.", negative="")] = False,
+    replace: Annotated[bool, Parameter(help="In the place of the client of this id.", negative="")] = False,
+    config: ConfigFile = None,
+    output: OutputForm = "text",
+) -> int:
+    """Register a client in the store, and print the secret that is made for it: it is shown this once.
+
+    Exit code 1 if there is one of this id already; with --replace, if there is none.
+    """
+    from extauthz.app.token_registering import add_client
+
+    written: dict[str, Any] = {
+        "id": client_id,
+        "audiences": tuple(audience or ()),
+        "roles": tuple(role or ()),
+        "scopes": tuple(scope or ()),
+        "grants": tuple(grant or ()),
+        "lifetime": lifetime,
+        "refresh": refresh,
+        "renew": renew,
+        "exchange": _exchange(exchange, may_grant),
+        "secretIn": secret_in,
+        "jwksFile": jwks_file,
+        "certificateSubject": certificate_subject,
+        "mayIntrospect": may_introspect,
+    }
+    with opened_config(config) as (loaded, _):
+        made = asyncio.run(add_client(loaded, written, replaces=replace))
+    if made is None:
+        there = "there is no client of this id" if replace else "there is a client of this id already"
+        complain(there, hint="extauthz token client list")
+        return 1
+    _tell(made, output)
+    return 0
+
+
+def secret(
+    client_id: ClientId,
+    /,
+    *,
+    only: Annotated[bool, Parameter(help="All other secrets are void at once.", negative="")] = False,
+    config: ConfigFile = None,
+    output: OutputForm = "text",
+) -> int:
+    """Make a new secret for a client. The last one stays in force until the next is made, or with --only ends at once.
+
+    Exit code 1 if there is no client with secrets of this id.
+    """
+    from extauthz.app.token_registering import give_secret
+
+    with opened_config(config) as (loaded, _):
+        made = asyncio.run(give_secret(loaded, client_id, alone=only))
+    if made is None:
+        complain("there is no client of this id that has a secret", hint="extauthz token client list")
+        return 1
+    _tell(made, output)
+    return 0
+
+
+def list_clients(*, config: ConfigFile = None, output: OutputForm = "text") -> int:
+    """Show the clients in the store: how each proves itself, and what it may have. No secret, no digest."""
+    from extauthz.app.token_registering import registered_clients
+
+    with opened_config(config) as (loaded, _):
+        rows = [_row(client) for client in asyncio.run(registered_clients(loaded))]
+    if output == "json":
+        print(json.dumps(rows, indent=2))
+    elif not rows:
+        sys.stderr.write("there is no client in the store\n")
+    else:
+        print_table([[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)])
+    return 0
+
+
+def remove(client_id: ClientId, /, *, config: ConfigFile = None, output: OutputForm = "text") -> int:
+    """Remove a client from the store. All tokens that it was given are revoked. Exit code 1 if there is none."""
+    from extauthz.app.token_registering import remove_client
+
+    with opened_config(config) as (loaded, _):
+        removed = asyncio.run(remove_client(loaded, client_id))
+    if output == "json":
+        print(json.dumps({"id": client_id, "removed": removed}, indent=2))
+    elif removed:
+        print(harmless(f"{client_id} is removed, and what it was given is revoked"))
+    else:
+        complain("there is no client of this id in the store", hint="extauthz token client list")
+    return 0 if removed else 1
+
+
+def _exchange(providers: Names, may_grant: Names) -> dict[str, Any] | None:
+    if not providers and not may_grant:
+        return None
+    told: dict[str, Any] = {"providers": tuple(providers or ())}
+    return told if may_grant is None else {**told, "mayGrant": tuple(may_grant)}
+
+
+def _tell(made: "Registered", output: OutputForm) -> None:
+    client = made.client
+    if output == "json":
+        print(json.dumps({"id": client.id, **({"secret": made.secret} if made.secret else {})}, indent=2))
+        return
+    if made.secret:
+        print(made.secret)
+    shown = "Its secret is not shown again." if made.secret else f"It proves itself by {client.authentication}."
+    sys.stderr.write(f"client {harmless(client.id)} is registered. {shown}\n")
+
+
+def _row(client: "Client") -> dict[str, str | list[str] | None]:
+    return {
+        "id": client.id,
+        "proof": client.authentication,
+        "secrets": str(len(client.secret_digests)) if client.secret_digests else None,
+        "grants": sorted(grant.rpartition(":")[2] for grant in client.grants),
+        "audiences": list(client.audiences),
+        "roles": list(client.roles),
+        "scopes": list(client.scopes),
+    }
+
+
+def _cell(value: str | list[str] | None) -> str:
+    text = ",".join(value) if isinstance(value, list) else value
+    return harmless(text) if text else "-"

@@ -1,0 +1,128 @@
+"""``extauthz token mint``: a token of the service's own keys, which its providers take until it is revoked."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extauthz.telemetry import audit_key
+
+Command = Callable[..., Any]
+
+CONFIGURATION = """
+store: {url: "sqlite:state.db"}
+tokens:
+  issuer: http://127.0.0.1:8080
+  audiences: [orders, billing]
+  accessTokenLifetime: 2m
+  audit: {file: audit.log, keyFile: audit.key}
+providers:
+- name: own
+  jwt: {issuer: "http://127.0.0.1:8080", audiences: [orders]}
+  roles: {claims: [roles]}
+"""
+
+
+@pytest.fixture
+def service(run: Command) -> Command:
+    """A folder with a token service that has a key."""
+    Path("extauthz.yaml").write_text(CONFIGURATION)
+    assert run("keys", "rotate").code == 0
+    return run
+
+
+def minted(service: Command, *more: str) -> str:
+    result = service("token", "mint", "--subject", "on-call", "--role", "user", *more)
+    assert result.code == 0, result.err
+    Path("token").write_text(result.out)
+    return str(result.out.strip())
+
+
+def test_it_is_accepted_until_it_is_revoked(service: Command) -> None:
+    """By the provider of the service's own tokens; the verdict says the word that a Check would say."""
+    minted(service)
+    verified = service("token", "verify", "token")
+    assert (verified.code, verified.out) == (0, "accepted: it proves on-call to provider own; roles: user\n")
+    assert service("token", "revoke", "token").code == 0
+    verified = service("token", "verify", "token")
+    assert verified.code == 1
+    assert verified.out.startswith("token-revoked: ")
+    assert "nothing is revoked that means it" in service("token", "inspect", "token").out
+
+
+@pytest.mark.parametrize("how", [["--subject", "on-call"], ["--client", "mint"], ["--key"]])
+def test_all_of_a_kind_are_revoked(service: Command, how: list[str]) -> None:
+    """Of the subject, of all that were ever minted, of the key."""
+    minted(service)
+    if how == ["--key"]:
+        how = [
+            "--key",
+            json.loads(service("token", "inspect", "token", "--output", "json").out)["header"]["kid"]["value"],
+        ]
+    assert service("token", "revoke", *how).code == 0
+    assert service("token", "verify", "token").out.startswith("token-revoked: ")
+
+
+def test_it_is_in_the_audit_log(service: Command) -> None:
+    """Who, for what, with which key, and the digest of it; not the token, and nothing of it on the other stream."""
+    token = minted(service, "--scope", "orders:read", "--lifetime", "30s")
+    line = json.loads(Path("audit.log").read_text().splitlines()[-1])
+    assert (line["action"], line["subject"], line["client_id"]) == ("mint", "on-call", "mint")
+    assert line["token"] == audit_key("audit.key", make=False).digest(token)
+    assert re.match(r"roles user, for orders, by user \d+ of", line["detail"])
+    assert token not in Path("audit.log").read_text()
+    said = json.loads(service("token", "inspect", "token", "--output", "json").out)["claims"]
+    assert said["exp"]["value"] - said["iat"]["value"] == 30
+    assert said["scope"]["value"] == "orders:read"
+    assert said["kid" if "kid" in said else "jti"]["value"] == line["jti"]
+
+
+def test_json(service: Command) -> None:
+    """Programs get one object."""
+    told = json.loads(service("token", "mint", "--subject", "x", "--audience", "billing", "--output", "json").out)
+    assert told["expires_in"] == 120
+    assert told.keys() == {"token", "jti", "kid", "expires_in"}
+    Path("token").write_text(told["token"])
+    assert service("token", "verify", "token").out.startswith("audience-mismatch: ")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--lifetime", "3m"], "no token of this service lives longer than 120s"),
+        (["--lifetime", "0s"], "longer than"),
+        (["--lifetime", "long"], "90s"),
+        (["--role", "anonymous"], "anonymous"),
+    ],
+)
+def test_what_nobody_may_have(service: Command, more: list[str], told: str) -> None:
+    """Exit code 2, no token, and no record of one."""
+    result = service("token", "mint", "--subject", "x", *more)
+    assert (result.code, result.out) == (2, "")
+    assert told in result.err
+    assert "mint" not in Path("audit.log").read_text()
+
+
+def test_no_record_no_token(service: Command) -> None:
+    """A log that can't be written: exit code 2, and nothing on standard output. Without a log, people are told."""
+    Path("audit.log").unlink()
+    Path("audit.log").mkdir()
+    result = service("token", "mint", "--subject", "x")
+    assert (result.code, result.out) == (2, "")
+    assert "audit log" in result.err
+    text = Path("extauthz.yaml").read_text()
+    Path("extauthz.yaml").write_text(text.replace("  audit: {file: audit.log, keyFile: audit.key}\n", ""))
+    result = service("token", "mint", "--subject", "x")
+    assert result.code == 0
+    assert "nobody will know of this token" in result.err
+
+
+def test_without_a_key(run: Command) -> None:
+    """A service that has never run has none."""
+    Path("extauthz.yaml").write_text(CONFIGURATION)
+    result = run("token", "mint", "--subject", "x")
+    assert (result.code, result.out) == (2, "")
+    assert "there is no signing key yet" in result.err
