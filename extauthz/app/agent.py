@@ -51,7 +51,6 @@ class AgentOptions:
     admin: Address | None = None
     """Where probes and figures are asked for."""
     admin_plaintext: bool = False
-    socket_mode: int = 0o660
     log_level: str = "info"
 
 
@@ -82,10 +81,10 @@ async def _keep(options: AgentOptions) -> None:
     keeper = _keeper(options, metrics)
     pages = []
     if options.admin is not None:
-        listener = Listener(options.admin, plaintext=options.admin_plaintext, socket_mode=options.socket_mode)
+        listener = Listener(options.admin, plaintext=options.admin_plaintext)
         pages.append(PageServer("--admin", listener, probe_app(Health(keeper), metrics.page)))
     if options.listen is not None:
-        listener = Listener(options.listen, socket_mode=options.socket_mode)
+        listener = Listener(options.listen)
         pages.append(PageServer("--listen", listener, token_app(partial(_given, keeper)), private=True))
     await run(keeper, pages, lambda: toggle_debug(options.log_level))
 

@@ -19,10 +19,6 @@ AGENT_VARIABLES = Env("EXTAUTHZ_")
 """Each option is a variable too: --client-id is EXTAUTHZ_AGENT_CLIENT_ID."""
 
 _MODE = re.compile(r"0?[0-7]{3}")
-_SUBJECT_TYPES = {
-    "jwt": "urn:ietf:params:oauth:token-type:jwt",
-    "access-token": "urn:ietf:params:oauth:token-type:access_token",
-}
 _DEFAULT_ADMIN = "127.0.0.1:8082"
 
 
@@ -81,7 +77,7 @@ def agent(
     removed. SIGTERM ends it, SIGHUP renews now. Each option is an environment variable, too: EXTAUTHZ_AGENT_CLIENT_ID.
     Exit code 0 after an orderly end; with --once 1 if no token could be had; 2 if it can't begin.
     """
-    from extauthz.agent import Purpose
+    from extauthz.agent import ACCESS_TOKEN_TYPE, JWT_TYPE, Purpose
     from extauthz.app.agent import AgentOptions, keep_token, token_once
 
     files = {"token-exchange": subject_token_file, "refresh-token": refresh_token_file, "renew": bootstrap_token_file}
@@ -97,7 +93,7 @@ def agent(
         issuer=issuer,
         purpose=Purpose(resource, scope),
         source_file=files.get(grant, ""),
-        subject_type=_SUBJECT_TYPES[subject_token_type],
+        subject_type=JWT_TYPE if subject_token_type == "jwt" else ACCESS_TOKEN_TYPE,  # noqa: S105 - a kind of token, and none
         token_file=token_file,
         file_mode=_mode(file_mode),
         ca_file=ca_file,

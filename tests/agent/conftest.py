@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from tests.agent.nursery import Child, Nursery
 from tests.conftest import PROJECT
 
 SECRET = "canary-secret-0123456789abcdef"
@@ -126,7 +127,7 @@ def service() -> Iterator[TokenService]:
 class Agent:
     """An agent in a process of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Child | subprocess.Popen[bytes]
     log: Path
 
     def ended(self, timeout: float = 15) -> int:
@@ -178,35 +179,51 @@ def until(found: Callable[[], Any], timeout: float = 20) -> Any:
 StartAgent = Callable[..., Agent]
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    opened = Nursery()
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def start(service: TokenService, tmp_path: Path) -> Iterator[StartAgent]:
-    """Start an agent; without a grant, for client credentials. All are ended at the end."""
+def start(service: TokenService, nursery: Nursery, tmp_path: Path) -> Iterator[StartAgent]:
+    """Start an agent; without a grant, for client credentials. All are ended at the end.
+
+    `bare`: with these words and no others; `whole`: as a program of its own, as people start it.
+    """
     (tmp_path / "secret").write_text(SECRET + "\n")
     agents: list[Agent] = []
     counts = iter(range(100))
 
-    def start_agent(*more: str, client: bool = True, bare: bool = False, **variables: str) -> Agent:
+    def start_agent(
+        *more: str, client: bool = True, bare: bool = False, whole: bool = False, **variables: str
+    ) -> Agent:
         log = tmp_path / f"agent-{next(counts)}.log"
-        command = [sys.executable, "-m", "extauthz", "agent"]
+        log.touch()
+        argv = ["agent"]
         if not bare:
-            command += ["--service", service.url, "--allow-http"]
+            argv += ["--service", service.url, "--allow-http"]
         if client and not bare:
-            command += ["--client-id", "billing", "--client-secret-file", str(tmp_path / "secret")]
+            argv += ["--client-id", "billing", "--client-secret-file", str(tmp_path / "secret")]
         if not bare and "--once" not in more:
-            command += ["--admin", "127.0.0.1:0"]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("EXTAUTHZ_")}
-        with log.open("wb") as opened:
-            process = subprocess.Popen(
-                [*command, *more], cwd=PROJECT, env=environ | variables, stdout=opened, stderr=subprocess.STDOUT
-            )
+            argv += ["--admin", "127.0.0.1:0"]
+        argv += more
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("EXTAUTHZ_")} | variables
+        process: Child | subprocess.Popen[bytes]
+        if whole:
+            with log.open("wb") as opened:
+                command = [sys.executable, "-m", "extauthz", *argv]
+                process = subprocess.Popen(command, cwd=PROJECT, env=environ, stdout=opened, stderr=subprocess.STDOUT)
+        else:
+            process = nursery.start(argv, environ, log)
         agents.append(Agent(process, log))
         return agents[-1]
 
     yield start_agent
     for agent in agents:
-        if agent.process.poll() is None:
-            agent.process.kill()
-        agent.process.wait()
+        agent.process.kill()
+        agent.process.wait(10)
         # Whatever else a test looks at: no agent has ever said a secret.
         text = agent.log.read_text()
         for hidden in (SECRET, *service.given, *service.families, "refresh-"):

@@ -216,7 +216,7 @@ async def test_a_page_on_a_unix_socket(
     service.status = 200
     os.kill(os.getpid(), signal.SIGHUP)
     await becomes(options, 200)
-    assert (await asked(options, "listen", "/token", Metadata="true"))[2] == service.given[0]
+    assert (await asked(options, "listen", "/token", Metadata="true"))[2] in service.given
     assert content(tmp_path / "token") == ""
 
 

@@ -41,6 +41,17 @@ async def test_a_form_is_posted(server: Server, fetcher: HttpFetcher) -> None:
         assert f"\r\n{line}\r\n" in head
 
 
+async def test_json_is_posted(server: Server, fetcher: HttpFetcher) -> None:
+    """On the same conditions: for endpoints that take an object instead of a form."""
+    server.answers["/i"] = http(200, b"{}", "content-type: application/json")
+    answer = await fetcher.post_json(f"{server.url}/i", {"token": "s3cret"}, OPEN)
+    assert (answer.status, answer.body) == (200, b"{}")
+    head = server.heads[0].lower()
+    assert head.startswith("post /i http/1.1\r\n")
+    assert "\r\ncontent-type: application/json\r\n" in head
+    assert "\r\ncontent-length: 19\r\n" in head
+
+
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 303, 307, 308, 400, 401, 429, 500, 503])
 async def test_any_status_is_an_answer(server: Server, fetcher: HttpFetcher, status: int) -> None:
     """T64: what a status means is for the asker; a redirect is an answer too, and is not followed even to the same host."""

@@ -9,6 +9,7 @@ import pytest
 
 from extauthz.documents import read_documents
 from tests.agent.conftest import StartAgent, TokenService, content, until
+from tests.agent.conftest import nursery as nursery  # noqa: PLC0414 - a fixture
 from tests.agent.conftest import service as service  # noqa: PLC0414 - a fixture
 from tests.agent.conftest import start as start  # noqa: PLC0414 - a fixture
 from tests.conftest import PROJECT
