@@ -4,7 +4,7 @@ import json
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import jwt
 from authlib.integrations.requests_client import OAuth2Session
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
+from extauthz.model import EMPTY
 from mesh.address import free_addresses
 from mesh.processes import Process, accepts, answers
 from tests.tokens.parts import public_jwk
@@ -59,8 +60,13 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *addresses: str) -> Iterator[Running]:
-    """A server with a client of each kind, in a folder that may have been used before."""
+def running(
+    folder: Path, *addresses: str, tokens: Mapping[str, Any] = EMPTY, **sections: Mapping[str, Any]
+) -> Iterator[Running]:
+    """A server with a client of each kind, in a folder that may have been used before.
+
+    ``tokens`` has more of that section, and ``sections`` others.
+    """
     check, http, admin = addresses or free_addresses(0, 0, 0)
     issuer = f"http://{http}"
     client_key, provider_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
@@ -68,7 +74,7 @@ def running(folder: Path, *addresses: str) -> Iterator[Running]:
     (folder / "client.jwks").write_text(json.dumps({"keys": [public_jwk(client_key, "c")]}))
     (folder / "provider.jwks").write_text(json.dumps({"keys": [public_jwk(provider_key, "p")]}))
     proof = {"secretFile": "secret"}
-    config = {
+    config: dict[str, Any] = {
         "listen": {"check": {"address": check}, "http": {"address": http}, "admin": {"address": admin}},
         "check": {"drainDelay": "0s", "grace": "1s"},
         "telemetry": {"logs": {"level": "debug"}},
@@ -103,7 +109,8 @@ def running(folder: Path, *addresses: str) -> Iterator[Running]:
             ],
         },
     }
-    (folder / "extauthz.yaml").write_text(json.dumps(config))
+    config["tokens"] |= tokens
+    (folder / "extauthz.yaml").write_text(json.dumps(config | sections))
     command = [sys.executable, "-m", "extauthz", "serve"]
     ready = [answers(f"http://{admin}/readyz"), accepts(http)]
     with Process("extauthz", command, log=folder / "log", ready=ready, directory=folder) as process:
