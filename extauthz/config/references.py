@@ -1,7 +1,7 @@
 """Values that are in Vault: ``vault:<path>#<field>`` anywhere in the configuration, instead of the value.
 
 They are put into the tree of the document before it is validated, so a model never knows where its values are from. What
-reads them is handed in (``SecretSource``): this room asks nobody. A key whose name ends in ``File`` gets the path of a file
+reads them is handed in (``SecretSource``): this room asks nobody. A key whose name ends in ``File`` or ``Files`` gets the path of a file
 that holds the secret, and goes on holding it when it changes.
 
 What is wrong with a value from Vault is told without the value.
@@ -50,7 +50,7 @@ class _Reference:
     def wants_file(self) -> bool:
         """Whether its key is one of a file. In a list, that is the key of the list."""
         key = next((step for step in reversed(self.where) if isinstance(step, str)), "")
-        return key.endswith("File") or key == "file"
+        return key.endswith(("File", "Files")) or key == "file"
 
 
 @dataclass(slots=True)

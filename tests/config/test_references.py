@@ -63,6 +63,19 @@ def test_values_and_files(tmp_path: Path) -> None:
     assert (provider.client_id, provider.client_secret_file) == ("me", "/dev/shm/-secret")
 
 
+def test_files_in_a_list(tmp_path: Path) -> None:
+    """Both secrets of a client while one replaces the other: a value there would be shown as a path that can't be read."""
+    text = """
+    vault: {address: "https://vault.example.com:8200"}
+    tokens:
+      issuer: https://auth.example.com
+      clients: [{id: shop, audiences: [orders], secretFiles: ["vault:shop#now", "vault:shop#next"]}]
+    """
+    tokens = load(tmp_path, text, Source(now=CANARY, next=CANARY)).tokens
+    assert tokens is not None
+    assert tokens.clients[0].secret_files == ("/dev/shm/shop-now", "/dev/shm/shop-next")
+
+
 def test_values_of_other_kinds(tmp_path: Path) -> None:
     """Numbers, lists and mappings are what they are; and in a variable of the environment it works as well."""
     text = 'vault: {address: "https://v"}\nroles: {includes: "vault:a/b#roles"}\ncheck: {maxInFlight: "vault:a/b#most"}'
