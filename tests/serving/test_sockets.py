@@ -100,3 +100,13 @@ def test_only_the_socket_that_was_opened_is_removed(tmp_path: Path) -> None:
     assert Path(address.path).exists()
     remove_unix_path(address, ours)
     assert not Path(address.path).exists()
+
+
+def test_no_answer_waits_for_an_acknowledgement() -> None:
+    """Connections send at once what is written: a client that keeps its connection would wait 40 ms for each answer."""
+    opened, address = open_socket("listen.http", Listener(parse_address("127.0.0.1:0")))
+    assert isinstance(address, TcpAddress)
+    with opened, socket.create_connection(("127.0.0.1", address.port), timeout=5):
+        taken, _ = opened.accept()
+        with taken:
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
