@@ -4,6 +4,7 @@ Whoever asks knows how long an answer may take and what holds without one, so no
 is RESP2, which every server speaks and which never pushes.
 """
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from redis.asyncio.cluster import RedisCluster
     from redis.credentials import CredentialProvider
 
-__all__ = ["CLUSTER_CONNECTIONS", "close_client", "open_client", "said"]
+__all__ = ["CLUSTER_CONNECTIONS", "close_client", "end_if_cancelled", "open_client", "said"]
 
 CLUSTER_CONNECTIONS: Final = 32
 """To each node of a cluster, where the library sends scripts one by one."""
@@ -89,6 +90,15 @@ async def close_client(client: "Redis | RedisCluster") -> None:
     await client.aclose()
     for sentinel in manager.sentinels if manager is not None else ():
         await sentinel.aclose()
+
+
+def end_if_cancelled() -> None:
+    """End a task that was cancelled: at times the library takes that for a lost connection, or goes on as if it were nothing,
+    and whoever has cancelled the task waits for its end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def said(error: Exception) -> str:

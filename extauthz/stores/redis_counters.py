@@ -15,7 +15,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.limits import Counted, CountersError, Wanted
-from extauthz.stores.client import CLUSTER_CONNECTIONS, close_client, open_client, said
+from extauthz.stores.client import CLUSTER_CONNECTIONS, close_client, end_if_cancelled, open_client, said
 from extauthz.stores.redis_durability import MISPLACED, evicting, misplaced
 from extauthz.stores.settings import StoreSettings
 
@@ -135,11 +135,13 @@ class RedisCounters:
         try:
             replicas = int(await self._client.eval(_HEARTBEAT, 1, _REPLICAS, self._name))
         except Exception as error:  # the library's faults have no root in common
+            end_if_cancelled()
             raise CountersError(said(error)) from error
         if self._beats % _BEATS_BETWEEN_LOOKS == 0:
             # An account that may not ask is no fault.
             with contextlib.suppress(Exception):
                 self.warning = await self._look()
+        end_if_cancelled()
         self._beats += 1
         return replicas
 

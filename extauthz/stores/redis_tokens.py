@@ -17,7 +17,7 @@ from extauthz.errors import StoreError
 from extauthz.stores import redis_family_scripts as families
 from extauthz.stores import redis_log_scripts as log
 from extauthz.stores import redis_scripts as scripts
-from extauthz.stores.client import CLUSTER_CONNECTIONS, close_client, open_client, said
+from extauthz.stores.client import CLUSTER_CONNECTIONS, close_client, end_if_cancelled, open_client, said
 from extauthz.stores.client_records import client_of, record_of
 from extauthz.stores.families import selects
 from extauthz.stores.redis_durability import durability
@@ -183,9 +183,11 @@ class RedisTokenStore:
         await self._run(scripts.CLIENT, "")
         try:
             async with asyncio.timeout(self._timeout):
-                return await durability(self._client, cluster=self._cluster)
+                warning = await durability(self._client, cluster=self._cluster)
         except Exception:  # noqa: BLE001 - an account that may not ask is no fault
-            return "it could not be asked how durable it is: see docs/stores.md for what must be set"
+            warning = "it could not be asked how durable it is: see docs/stores.md for what must be set"
+        end_if_cancelled()
+        return warning
 
     async def close(self) -> None:
         """Close all connections."""
@@ -210,19 +212,10 @@ class RedisTokenStore:
         except UnicodeEncodeError:
             raise StoreError("a text that is not Unicode can't be kept") from None
         except Exception as error:  # the library's faults have no root in common
-            _end_if_cancelled()
+            end_if_cancelled()
             raise _fault(error) from error
-        _end_if_cancelled()
+        end_if_cancelled()
         return answer
-
-
-def _end_if_cancelled() -> None:
-    """End a task that was cancelled: at times the library takes that for a lost connection, or goes on as if it were nothing,
-    and whoever has cancelled the task waits for its end.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _fault(error: Exception) -> StoreError:
