@@ -157,6 +157,7 @@ class Check:
             judged = self._counted(request, judged)
         elif judged.charge is not None:
             said = self._limiter.take(judged.charge)
+        permit = said if isinstance(said, Permit) else None
         decision = Decision(
             self._new_id(),
             judged,
@@ -168,9 +169,10 @@ class Check:
             shadows,
             found,
             peer,
-            permit=said if isinstance(said, Permit) else None,
+            None,
+            permit,
         )
-        if said is None or (decision.permit is not None and decision.permit.granted):
+        if said is None or (permit is not None and permit.granted):
             return decision
         return limited(decision, said) if isinstance(said, (Permit, Deny)) else Uncharged(decision, said)
 

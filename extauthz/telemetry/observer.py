@@ -160,7 +160,9 @@ class Telemetry:
                 metrics.checked(verdict.reason, seconds, self._guarded("span", _trace_id, span) or "")
             charge = decision.charge or (verdict.charge if isinstance(verdict, Allow) else None)
             if charge is not None:
-                metrics.limited(charge, limit_outcome(decision))
+                permit = decision.permit
+                granted = permit is not None and permit.granted
+                metrics.limited(charge, "granted" if granted else limit_outcome(decision))
             if decision.shadows:
                 metrics.shadowed(decision.shadows)
             if self._activity is not None:
