@@ -14,6 +14,7 @@ COPY requirements/runtime.txt requirements/runtime.txt
 RUN python -m venv /opt/extauthz \
  && /opt/extauthz/bin/pip install --no-cache-dir --require-hashes --only-binary=:all: --requirement requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY compiled compiled
 COPY protos protos
 COPY extauthz extauthz
 # The build backend is among the locked requirements, so nothing is fetched here.

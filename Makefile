@@ -26,7 +26,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 INSTALL := install --no-compile --require-hashes --only-binary :all:
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo up test bench lint format protos lock clean
+.PHONY: help demo up test bench compiled pure lint format protos lock clean
 
 help: ## what there is to make
 	@echo 'extauthz: make TARGET'
@@ -46,6 +46,12 @@ test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytes
 
 bench: $(DEV) $(ENVOY) ## measure: CPU of a Check, transports, a real Envoy, growth, memory (ten minutes; ARGS=stages for a part)
 	@.venv/bin/python -m bench $(ARGS)
+
+compiled: $(DEV) ## compile the decision path to machine code, which then is what runs (a C compiler, a minute)
+	@echo '· compiling' && .venv/bin/python compiled/build.py
+
+pure: $(RUNTIME) ## remove what `make compiled` made: the sources run again
+	@.venv/bin/python compiled/build.py --remove
 
 lint: $(DEV) ## style, types, the arrows between rooms, generated code, spelling, YAML, the container files
 	@echo '· ruff check' && .venv/bin/ruff check .
@@ -78,6 +84,7 @@ lock: ## remake requirements/*.txt; versions stay unless pyproject.toml rules th
 
 clean: ## remove the environments and all that tools left behind
 	rm -rf .venv .venv-envoy .state build dist htmlcov .coverage .coverage.*
+	rm -f extauthz__mypyc.* extauthz/*/*.so
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find extauthz mesh protos tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

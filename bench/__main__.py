@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.report import COLLECTED, collected
+from extauthz.wire.usual import COMPILED
 
 PARTS = {
     "stages": "where each microsecond of a warm Check goes",
@@ -58,7 +59,8 @@ def main() -> int:
                 failed.append(name)
             print(f"   {time.monotonic() - started:.0f} s", flush=True)
         verdicts = collected(file)
-    print(f"\n── promised and aimed at (Python {platform.python_version()}, {os.cpu_count()} cores)")
+    form = "compiled" if COMPILED else "from sources"
+    print(f"\n── promised and aimed at (Python {platform.python_version()}, {form}, {os.cpu_count()} cores)")
     for verdict in verdicts:
         print(verdict)
     print(f"{time.monotonic() - began:.0f} s" + (f"; failed: {', '.join(failed)}" if failed else ""))

@@ -1,6 +1,6 @@
 """Where each microsecond of a warm Check goes: what each stage adds to those before it.
 
-    python -m bench.stages              ten seconds
+    python -m bench.stages              ten seconds; after `make compiled` those of machine code
 
 The stages run on a fresh message each time, one more of them in each row, so that each is measured behind those that come
 before it: alone and in a loop a stage looks a third cheaper than it is among the others. CPU time of the process, the best
@@ -19,6 +19,7 @@ from extauthz.check import RequestRules, canonical_request
 from extauthz.identity import InlineKeys
 from extauthz.model import Request
 from extauthz.wire import decode
+from extauthz.wire.usual import COMPILED
 
 ROUNDS = 15
 MESSAGES = 200
@@ -78,7 +79,8 @@ def main() -> int:
         ("attributes to bytes (wire)", lambda message: encoder.encode(decided(message))),
         ("deadline, metrics (serving, telemetry)", lambda message: handler(message, CALL)),
     ]
-    print(f"{'a warm Check, without transport':<42}{'adds us':>8}{'so far':>8}")
+    title = "a warm Check, without transport" + (", compiled" if COMPILED else "")
+    print(f"{title:<42}{'adds us':>8}{'so far':>8}")
     before = 0.0
     for name, work in rows:
         reached = best(work, messages)

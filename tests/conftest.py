@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from extauthz.wire.usual import COMPILED
+
 # How long one example takes is no property of the code on a machine that does other things as well.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
@@ -42,6 +44,11 @@ def _missing(item: pytest.Item) -> Iterator[str]:
         yield "envoy"
     for marker in item.iter_markers("system"):
         yield from (name for name in marker.args if system_program(name) is None)
+
+
+def pytest_report_header() -> str:
+    """Which of the two forms is tested: `make compiled` makes the one, `make pure` brings back the other."""
+    return f"extauthz: {'compiled' if COMPILED else 'sources'}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

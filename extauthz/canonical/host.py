@@ -9,8 +9,7 @@ a number is an IPv4 address for whoever follows the URL Standard (``127.1``, ``0
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-
-from extauthz.model import value
+from typing import NamedTuple
 
 __all__ = ["Host", "canonical_host"]
 
@@ -24,8 +23,7 @@ _NUMBER_AT_END = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")
 """What the URL Standard's host parser takes for an IPv4 address, in whatever spelling."""
 
 
-@value
-class Host:
+class Host(NamedTuple):
     """A canonical host, or why there is none."""
 
     text: str

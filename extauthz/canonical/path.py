@@ -16,8 +16,6 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from extauthz.model import value
-
 __all__ = ["Path", "PathRules", "canonical_path"]
 
 _PLAIN = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?\Z")
@@ -55,8 +53,7 @@ class PathRules(NamedTuple):
 STRICT = PathRules()
 
 
-@value
-class Path:
+class Path(NamedTuple):
     """A canonical path, or why there is none."""
 
     text: str

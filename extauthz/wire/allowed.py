@@ -12,7 +12,6 @@ The status is always there, though Envoy takes a response without one for an all
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
 
@@ -20,6 +19,7 @@ from extauthz._pb.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueO
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckResponse, OkHttpResponse
 from extauthz.canonical import emittable
 from extauthz.model import Allow, Decision
+from extauthz.wire.tags import VARINT, tag_of, varint
 
 __all__ = ["MAX_SUBJECT", "allowed"]
 
@@ -32,46 +32,28 @@ _SHORT = 128
 """Characters of a value that is worth remembering."""
 _VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 
-_VARINT, _LENGTH_DELIMITED = 0, 2
-_SEVEN_BITS = 0x7F
-_MORE = 0x80
-
-
-def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number > _SEVEN_BITS:
-        written.append(number & _SEVEN_BITS | _MORE)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
-
-
-def _tag(message: Any, field: str, kind: int = _LENGTH_DELIMITED) -> bytes:
-    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | kind)
-
-
-_LENGTHS = tuple(_varint(number) for number in range(1024))
+_LENGTHS = tuple(varint(number) for number in range(1024))
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
     length = len(content)
-    return tag + (_LENGTHS[length] if length < len(_LENGTHS) else _varint(length)) + content
+    return tag + (_LENGTHS[length] if length < len(_LENGTHS) else varint(length)) + content
 
 
 _MAP_KEY, _MAP_VALUE = b"\x0a", b"\x12"
 """Of an entry of any map: fields 1 and 2."""
-_KEY, _TEXT = _tag(HeaderValue, "key"), _tag(HeaderValue, "value")
-_HEADER = _tag(HeaderValueOption, "header")
-_OVERWRITE = _tag(HeaderValueOption, "append_action", _VARINT) + _varint(
+_KEY, _TEXT = tag_of(HeaderValue, "key"), tag_of(HeaderValue, "value")
+_HEADER = tag_of(HeaderValueOption, "header")
+_OVERWRITE = tag_of(HeaderValueOption, "append_action", VARINT) + varint(
     HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 )
-_SET, _REMOVE = _tag(OkHttpResponse, "headers"), _tag(OkHttpResponse, "headers_to_remove")
-_SPENT = _tag(OkHttpResponse, "query_parameters_to_remove")
-_TOLD = _tag(OkHttpResponse, "response_headers_to_add")
-_STATUS = _field(_tag(CheckResponse, "status"), b"")
+_SET, _REMOVE = tag_of(OkHttpResponse, "headers"), tag_of(OkHttpResponse, "headers_to_remove")
+_SPENT = tag_of(OkHttpResponse, "query_parameters_to_remove")
+_TOLD = tag_of(OkHttpResponse, "response_headers_to_add")
+_STATUS = _field(tag_of(CheckResponse, "status"), b"")
 """Code 0 is the default value, which is written as nothing; the status itself is there."""
-_OK, _METADATA = _tag(CheckResponse, "ok_response"), _tag(CheckResponse, "dynamic_metadata")
-_FIELDS, _STRING = _tag(Struct, "fields"), _tag(Value, "string_value")
+_OK, _METADATA = tag_of(CheckResponse, "ok_response"), tag_of(CheckResponse, "dynamic_metadata")
+_FIELDS, _STRING = tag_of(Struct, "fields"), tag_of(Value, "string_value")
 
 
 def allowed(decision: Decision, allow: Allow, told: Sequence[tuple[str, str]] = ()) -> bytes:
