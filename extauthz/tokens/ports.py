@@ -179,7 +179,10 @@ class Signer(Protocol):
         ...
 
     def jwks(self) -> bytes:
-        """The JWK Set (RFC 7517): the public keys in use, those still needed, and those to come."""
+        """The JWK Set (RFC 7517): the public keys in use, those still needed, and those to come.
+
+        Raises ``SigningError`` while no key is known at all.
+        """
         ...
 
     @property

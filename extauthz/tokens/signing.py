@@ -159,7 +159,13 @@ class SigningKeys:
     # -------------------------------------------------------------------------------------------------- what is told
 
     def jwks(self) -> bytes:
-        """The JWK Set for verifiers (RFC 7517 section 5): public halves alone, none of a secret."""
+        """The JWK Set for verifiers (RFC 7517 section 5): public halves alone, none of a secret.
+
+        Raises:
+            SigningError: No key was ever seen. An empty set would say that there is none, and be kept.
+        """
+        if not self._view.verification:
+            raise SigningError(self._error or "the signing keys have not been read yet")
         return self._view.jwks
 
     @property

@@ -66,6 +66,8 @@ class OneKey:
         self.key = generate_private_key(SECP256R1())
         self._clock = clock
         self.down = False
+        self.unread = False
+        """No key was ever seen."""
         self.ignorant = False
         """What was revoked is not known."""
         self.signatures = 0
@@ -78,10 +80,12 @@ class OneKey:
         return Signed(jwt.encode(dict(claims), self.key, "ES256", {"kid": "k1", "typ": typ}), "k1")
 
     def jwks(self) -> bytes:
+        if self.unread:
+            raise SigningError("the vault is sealed")
         return json.dumps({"keys": [public_jwk(self.key, "k1")]}).encode()
 
     def algorithms(self) -> list[str]:
-        return ["ES256"]
+        return [] if self.unread else ["ES256"]
 
     def read(self, token: str) -> VerifiedClaims | Deny:
         if self.ignorant:

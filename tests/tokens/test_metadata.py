@@ -49,10 +49,18 @@ async def test_keys(desk: Desk) -> None:
         assert (await desk.get("/.well-known/jwks.json", if_none_match=tag)).status == 200
 
 
+async def test_keys_that_were_never_read(desk: Desk) -> None:
+    """A service whose vault was sealed when it started says so: whoever would get an empty set would keep it."""
+    desk.signer.unread = True
+    answer = await desk.get("/.well-known/jwks.json", if_none_match='"one"')
+    assert answer.status == 503
+    assert {("retry-after", "2"), ("cache-control", "no-store")} <= set(answer.headers)
+    assert "vault" not in answer.body.decode()
+    assert ("cache-control", "no-store") in (await desk.get("/.well-known/openid-configuration")).headers
+
+
 async def test_methods(desk: Desk) -> None:
-    """HEAD is GET without its body; nothing else is answered."""
-    head = await desk.get("/.well-known/jwks.json", "HEAD")
-    assert (head.status, head.body) == (200, b"")
+    """Nothing but GET is answered; HEAD comes as that (``extauthz.serving.http_listener``)."""
     posted = await desk.get("/.well-known/jwks.json", "POST")
     assert posted.status == 405
     assert ("allow", "GET, HEAD") in posted.headers
