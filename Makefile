@@ -27,6 +27,7 @@ INSTALL := install --no-compile --require-hashes --only-binary :all:
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help demo up test bench compiled pure lint format protos lock clean
+.PHONY: help demo up test soak bench lint format protos lock clean
 
 help: ## what there is to make
 	@echo 'extauthz: make TARGET'
@@ -43,6 +44,10 @@ up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with cu
 
 test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytest)
 	@.venv/bin/python -m pytest $(ARGS) $(TESTS)
+
+soak: $(DEV) $(ENVOY) ## what the tests do for seconds, for minutes: keys that change under load, processes killed again and again
+	@TOKEN_SOAK=60 TOKEN_KILLS=10 STORE_KILLS=50 .venv/bin/python -m pytest -s $(ARGS) \
+	  tests/e2e/test_token_soak.py tests/e2e/test_token_crashes.py tests/stores/test_token_kills.py
 
 bench: $(DEV) $(ENVOY) ## measure: CPU of a Check, transports, a real Envoy, growth, memory (ten minutes; ARGS=stages for a part)
 	@.venv/bin/python -m bench $(ARGS)

@@ -60,14 +60,15 @@ def start_server() -> StartServer:
 
 @pytest.fixture
 def start_envoy(upstreams: tuple[str, str], tmp_path: Path) -> StartEnvoy:
-    """Run an Envoy that asks the given servers; keywords are fields of ``EnvoyOptions``."""
+    """Run an Envoy that asks the given servers; keywords are fields of ``EnvoyOptions``. Several need a folder each."""
 
     @asynccontextmanager
-    async def start(*authz: str, **options: Any) -> AsyncIterator[EnvoyProcess]:
+    async def start(*authz: str, folder: Path = tmp_path, **options: Any) -> AsyncIterator[EnvoyProcess]:
         listen, admin = free_addresses(0, 0)
         values = {"listen": listen, "admin": admin, "upstream": upstreams[0], "grpc_upstream": upstreams[1]}
-        log = str(tmp_path / "access.log")
-        envoy = EnvoyProcess(EnvoyOptions(authz=authz, access_log=log, **(values | options)), tmp_path)
+        folder.mkdir(exist_ok=True)
+        log = str(folder / "access.log")
+        envoy = EnvoyProcess(EnvoyOptions(authz=authz, access_log=log, **(values | options)), folder)
         await asyncio.to_thread(envoy.start)
         try:
             await asyncio.to_thread(envoy.wait_ready)

@@ -1,9 +1,13 @@
-"""The server is killed in the middle of its work, again and again: clients go on with what they have."""
+"""The server is killed in the middle of its work, again and again: clients go on with what they have.
+
+``TOKEN_KILLS=10`` kills it that often; twice is enough for every day.
+"""
 
 import os
 import random
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,9 @@ import requests
 from extauthz.tokens.refresh_token import read_refresh_token
 from mesh.address import free_addresses
 from tests.e2e.token_server import SECRET, introspect, running
+from tests.stores.redis_server import running as redis
 
-KILLS = 2
+KILLS = int(os.environ.get("TOKEN_KILLS", "2"))
 FAMILIES = 4
 
 
@@ -40,15 +45,25 @@ def revoked(issuer: str, token: str) -> bool:
     return answer.status_code == 200
 
 
-@pytest.mark.timeout(180)
-def test_killed_at_any_moment(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.system("redis-server"))])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where its records are; a Redis goes on while the server is gone."""
+    if request.param == "sqlite":
+        yield "sqlite:state.db"
+    else:
+        with redis(tmp_path) as started:
+            yield started.url
+
+
+@pytest.mark.timeout(120 + 30 * KILLS)
+def test_killed_at_any_moment(tmp_path: Path, store: str) -> None:
     """No family forks or counts as stolen, whatever answer was lost, and no acknowledged revocation is (O26, O31)."""
     addresses = free_addresses(0, 0, 0)
     tokens: list[str] = []
     dead: list[str] = []
     chance = random.Random(7)
     for _ in range(KILLS):
-        with running(tmp_path, *addresses) as server:
+        with running(tmp_path, *addresses, store=store) as server:
             session = server.session("steady")
             while len(tokens) < FAMILIES:
                 tokens.append(session.fetch_token(grant_type="client_credentials")["refresh_token"])
@@ -62,7 +77,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
                         if revoked(server.issuer, told["access_token"]):
                             dead.append(told["access_token"])
             kill.join()
-    with running(tmp_path, *addresses) as server:
+    with running(tmp_path, *addresses, store=store) as server:
         for token in tokens:
             told = refreshed(server.issuer, token)
             assert told is not None

@@ -67,6 +67,10 @@ def running(
 
     ``tokens`` has more of that section, and ``sections`` others.
     """
+
+
+def running(folder: Path, *addresses: str, store: str = "sqlite:state.db") -> Iterator[Running]:
+    """A server with a client of each kind, in a folder that may have been used before."""
     check, http, admin = addresses or free_addresses(0, 0, 0)
     issuer = f"http://{http}"
     client_key, provider_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
@@ -78,7 +82,7 @@ def running(
         "listen": {"check": {"address": check}, "http": {"address": http}, "admin": {"address": admin}},
         "check": {"drainDelay": "0s", "grace": "1s"},
         "telemetry": {"logs": {"level": "debug"}},
-        "store": {"url": "sqlite:state.db"},
+        "store": {"url": store},
         "providers": [
             {"name": "own", "jwt": {"issuer": issuer, "audiences": ["orders"]}, "roles": {"mayGrant": ["user"]}},
             {
