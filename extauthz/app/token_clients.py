@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import structlog
 
-from extauthz.config import TokenClient, Tokens, granted
+from extauthz.app.written_clients import client_value
+from extauthz.config import TokenClient, Tokens
 from extauthz.errors import ConfigError, KeySetError, Position, Problem
 from extauthz.identity import ClientAssertions
 from extauthz.tokens.client_authentication import secret_digest
-from extauthz.tokens.clients import AuthenticationMethod, Client, ExchangeRules
+from extauthz.tokens.clients import Client
 
 __all__ = ["ClientFiles"]
 
@@ -27,11 +28,6 @@ _MAX_FILE_SIZE: Final = 65_536
 _MIN_SECRET: Final = 27
 """Characters: 160 random bits take as many in base64url. For less, one pass of SHA-256 would not be enough."""
 _MAX_SECRET: Final = 1_024
-_GRANTS: Final = {
-    "clientCredentials": "client_credentials",
-    "refreshToken": "refresh_token",
-    "tokenExchange": "urn:ietf:params:oauth:grant-type:token-exchange",
-}
 
 _Stamp = tuple[tuple[int, int, int, int], ...]
 
@@ -79,26 +75,11 @@ class ClientFiles:
 
     def _client(self, written: TokenClient, problems: list[Problem]) -> Client:
         secrets = [written.secret_file] if written.secret_file else list(written.secret_files or ())
-        exchange = written.exchange
-        return Client(
-            id=written.id,
-            authentication=_method(written),
-            grants=frozenset(_GRANTS[word] for word in granted(written)),
-            audiences=tuple(written.audiences or self._tokens.audiences),
-            roles=tuple(written.roles),
-            scopes=tuple(dict.fromkeys(written.scopes)),
-            lifetime=written.lifetime,
-            refresh=written.refresh,
-            renew=written.renew,
-            exchange=None
-            if exchange is None
-            else ExchangeRules(
-                frozenset(exchange.providers), None if exchange.may_grant is None else frozenset(exchange.may_grant)
-            ),
-            secret_digests=tuple(_secret(path, problems) for path in secrets),
+        return client_value(
+            written,
+            self._tokens,
+            secret_digests=[_secret(path, problems) for path in secrets],
             public_keys=self._keys(written.jwks_file, problems),
-            certificate_subject=written.certificate_subject or "",
-            may_introspect=written.may_introspect,
         )
 
     def _keys(self, path: str | None, problems: list[Problem]) -> Mapping[str, Any] | None:
@@ -110,14 +91,6 @@ class ClientFiles:
         except KeySetError as error:
             problems.append(Problem(Position(path), str(error), "a JWK Set with the client's public keys is wanted"))
             return None
-
-
-def _method(client: TokenClient) -> AuthenticationMethod:
-    if client.jwks_file is not None:
-        return "private_key_jwt"
-    if client.certificate_subject is not None:
-        return "tls_client_auth"
-    return "client_secret_post" if client.secret_in == "form" else "client_secret_basic"  # noqa: S105 - a place
 
 
 def _secret(path: str, problems: list[Problem]) -> bytes:

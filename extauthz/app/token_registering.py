@@ -15,12 +15,13 @@ from pydantic import ValidationError
 
 from extauthz.app.token_records import opened_records, who
 from extauthz.app.token_revoking import everything_of
-from extauthz.config import Config, TokenClient, Tokens, granted, token_client_faults
+from extauthz.app.written_clients import client_value
+from extauthz.config import Config, TokenClient, Tokens, token_client_faults
 from extauthz.errors import ExtAuthzError, KeySetError
 from extauthz.identity import ClientAssertions
 from extauthz.identity.providers import ASYMMETRIC_ALGORITHMS
 from extauthz.tokens.client_authentication import secret_digest
-from extauthz.tokens.clients import AuthenticationMethod, Client, ExchangeRules
+from extauthz.tokens.clients import Client
 from extauthz.tokens.ports import AuditEvent
 
 __all__ = ["Registered", "add_client", "give_secret", "registered_clients", "remove_client"]
@@ -30,11 +31,6 @@ _PREFIX = "ecs_"
 _BYTES = 32
 _MADE = "(made here)"
 """Stands where a client of the configuration has the path of its secret."""
-_GRANTS = {
-    "clientCredentials": "client_credentials",
-    "refreshToken": "refresh_token",
-    "tokenExchange": "urn:ietf:params:oauth:grant-type:token-exchange",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,32 +119,12 @@ def _entry(config: Config, tokens: Tokens, written: dict[str, Any]) -> TokenClie
 
 
 def _client(entry: TokenClient, tokens: Tokens, secret: str) -> Client:
-    exchange = entry.exchange
-    may_grant = None if exchange is None or exchange.may_grant is None else frozenset(exchange.may_grant)
-    return Client(
-        id=entry.id,
-        authentication=_method(entry),
-        grants=frozenset(_GRANTS[word] for word in granted(entry)),
-        audiences=tuple(entry.audiences or tokens.audiences),
-        roles=tuple(entry.roles),
-        scopes=tuple(dict.fromkeys(entry.scopes)),
-        lifetime=entry.lifetime,
-        refresh=entry.refresh,
-        renew=entry.renew,
-        exchange=None if exchange is None else ExchangeRules(frozenset(exchange.providers), may_grant),
+    return client_value(
+        entry,
+        tokens,
         secret_digests=(secret_digest(secret),) if secret else (),
         public_keys=None if entry.jwks_file is None else _keys(entry.jwks_file),
-        certificate_subject=entry.certificate_subject or "",
-        may_introspect=entry.may_introspect,
     )
-
-
-def _method(entry: TokenClient) -> AuthenticationMethod:
-    if entry.jwks_file is not None:
-        return "private_key_jwt"
-    if entry.certificate_subject is not None:
-        return "tls_client_auth"
-    return "client_secret_post" if entry.secret_in == "form" else "client_secret_basic"  # noqa: S105 - a place
 
 
 def _keys(path: str) -> Any:
