@@ -1,4 +1,4 @@
-"""Clients of the token service that are registered in its store: made, given a new secret, listed, removed.
+"""Clients of the token service that are registered in its store: made, given a new secret, listed, disabled, removed.
 
 What such a client may have is written and checked like one of the configuration. A secret is made here, shown once, and
 kept as its digest.
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from extauthz.app.token_records import opened_records, who
+from extauthz.app.token_records import TokenRecords, opened_records, who
 from extauthz.app.token_revoking import everything_of
 from extauthz.app.written_clients import client_value
 from extauthz.config import Config, TokenClient, Tokens, token_client_faults
@@ -24,7 +24,15 @@ from extauthz.tokens.client_authentication import secret_digest
 from extauthz.tokens.clients import Client
 from extauthz.tokens.ports import AuditEvent
 
-__all__ = ["Registered", "add_client", "give_secret", "registered_clients", "remove_client"]
+__all__ = [
+    "Registered",
+    "Removal",
+    "add_client",
+    "give_secret",
+    "registered_clients",
+    "remove_client",
+    "switch_client",
+]
 
 _PREFIX = "ecs_"
 """Lets secret scanners find leaked ones."""
@@ -39,6 +47,16 @@ class Registered:
 
     client: Client
     secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What has become of a client."""
+
+    removed: bool
+    """There was one in the store."""
+    written: bool
+    """There is one of that id in the configuration: it has what it had."""
 
 
 async def add_client(
@@ -61,6 +79,9 @@ async def add_client(
         made = Registered(_client(entry, records.tokens, secret), secret)
         if any(client.id == entry.id for client in records.tokens.clients):
             raise ExtAuthzError(f"the configuration has a client {entry.id!r}, which would count instead")
+        if not replaces and await records.store.client(entry.id) is None:
+            # A session that began while an earlier client of this id was removed is none of this one's.
+            await records.store.end_families(client_id=entry.id)
         if not await records.store.put_client(made.client, replace=replaces):
             return None
         records.done(_event(made.client.id, "replaced" if replaces else "added"))
@@ -89,15 +110,62 @@ async def registered_clients(config: Config) -> Sequence[Client]:
         return await records.store.clients()
 
 
-async def remove_client(config: Config, client_id: str) -> bool:
-    """Forget a client, and end all that it was given; False if there is none."""
+async def switch_client(config: Config, client_id: str, *, disabled: bool) -> bool:
+    """Disable a client and end all that it was given, or let it have tokens again; False if there is none.
+
+    Raises:
+        ExtAuthzError: It is a client of the configuration, or it can't be done now.
+    """
     async with opened_records(config) as records:
-        if not await records.store.remove_client(client_id):
+        if _is_written(records, client_id):
+            raise ExtAuthzError(
+                f"the configuration has the client {client_id!r}: it counts until it is taken out there"
+            )
+        client = await records.store.client(client_id)
+        if client is None:
             return False
-        await records.store.revoke([everything_of("client", client_id, time.time())])
-        await records.store.end_families(client_id=client_id)
-        records.done(_event(client_id, "removed, and all that it was given is revoked"))
+        await records.store.put_client(replace(client, disabled=disabled), replace=True)
+        if disabled:
+            await _end_all(records, client_id)
+        what = "disabled, and all that it was given is revoked" if disabled else "enabled"
+        records.done(_event(client_id, what))
         return True
+
+
+async def remove_client(config: Config, client_id: str) -> Removal:
+    """Forget a client, and end all that it was given.
+
+    That is ended too if there is none of that id (any more): for a client that was in the configuration, and for a
+    command that was interrupted. What a client has that still is in the configuration stays.
+    """
+    async with opened_records(config) as records:
+        written = _is_written(records, client_id)
+        if not written:
+            # Before it is gone as well: whoever is interrupted here finds it still there.
+            await _end_all(records, client_id)
+        removed = await records.store.remove_client(client_id)
+        if written:
+            what = "removed from the store; it is in the configuration"
+        else:
+            await _end_all(records, client_id)
+            what = (
+                "removed, and all that it was given is revoked"
+                if removed
+                else "not there; all that it was given is revoked"
+            )
+        if removed or not written:
+            records.done(_event(client_id, what))
+        return Removal(removed, written)
+
+
+def _is_written(records: TokenRecords, client_id: str) -> bool:
+    return any(client.id == client_id for client in records.tokens.clients)
+
+
+async def _end_all(records: TokenRecords, client_id: str) -> None:
+    """End access tokens and sessions of a client; both are durable when this returns."""
+    await records.store.revoke([everything_of("client", client_id, time.time())])
+    await records.store.end_families(client_id=client_id)
 
 
 def _entry(config: Config, tokens: Tokens, written: dict[str, Any]) -> TokenClient:

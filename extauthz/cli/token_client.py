@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from extauthz.app.token_registering import Registered
     from extauthz.tokens.clients import Client
 
-__all__ = ["add", "client_app", "list_clients", "remove", "secret"]
+__all__ = ["add", "client_app", "disable", "enable", "list_clients", "remove", "secret"]
 
 ClientId = Annotated[str, Parameter(name="id", help="What the client calls itself.")]
 Names = list[str] | None
@@ -39,6 +39,8 @@ def client_app() -> App:
     app.command(add, help_epilogue=example)
     app.command(secret, help_epilogue="Example: extauthz token client secret billing")
     app.command(list_clients, name="list", help_epilogue="Example: extauthz token client list")
+    app.command(disable, help_epilogue="Example: extauthz token client disable billing")
+    app.command(enable, help_epilogue="Example: extauthz token client enable billing")
     app.command(remove, help_epilogue="Example: extauthz token client remove billing")
     return app
 
@@ -138,19 +140,63 @@ def list_clients(*, config: ConfigFile = None, output: OutputForm = "text") -> i
     return 0
 
 
+def disable(client_id: ClientId, /, *, config: ConfigFile = None, output: OutputForm = "text") -> int:
+    """Refuse a client from now on, and revoke all tokens that it was given. Exit code 1 if there is none of this id.
+
+    It stays in the store with its secrets: `extauthz token client enable` lets it have tokens again.
+    """
+    return _switch(client_id, config, output, disabled=True)
+
+
+def enable(client_id: ClientId, /, *, config: ConfigFile = None, output: OutputForm = "text") -> int:
+    """Let a disabled client have tokens again. Those that were revoked stay so. Exit code 1 if there is none of this id."""
+    return _switch(client_id, config, output, disabled=False)
+
+
 def remove(client_id: ClientId, /, *, config: ConfigFile = None, output: OutputForm = "text") -> int:
-    """Remove a client from the store. All tokens that it was given are revoked. Exit code 1 if there is none."""
+    """Remove a client from the store, and revoke all tokens that it was given. Exit code 1 if there is none of this id.
+
+    The tokens are revoked even then, so this also is for a client that was taken out of the configuration.
+    """
     from extauthz.app.token_registering import remove_client
 
     with opened_config(config) as (loaded, _):
-        removed = asyncio.run(remove_client(loaded, client_id))
+        done = asyncio.run(remove_client(loaded, client_id))
     if output == "json":
-        print(json.dumps({"id": client_id, "removed": removed}, indent=2))
-    elif removed:
-        print(harmless(f"{client_id} is removed, and what it was given is revoked"))
+        told = {"id": client_id, "removed": done.removed, "revoked": not done.written}
+        print(json.dumps(told, indent=2))
+        return 0 if done.removed else 1
+    name = harmless(client_id)
+    if done.removed and done.written:
+        print(f"{name} is removed from the store; the one in the configuration has what it had")
+    elif done.removed:
+        print(f"{name} is removed, and what it was given is revoked")
+    elif done.written:
+        complain(
+            f"{name} is a client of the configuration, not of the store", hint="take it out of tokens.clients first"
+        )
     else:
+        complain(
+            "there is no client of this id in the store; what one was given before is revoked",
+            hint="extauthz token client list",
+        )
+    return 0 if done.removed else 1
+
+
+def _switch(client_id: str, config: str | None, output: OutputForm, *, disabled: bool) -> int:
+    from extauthz.app.token_registering import switch_client
+
+    with opened_config(config) as (loaded, _):
+        done = asyncio.run(switch_client(loaded, client_id, disabled=disabled))
+    if not done:
         complain("there is no client of this id in the store", hint="extauthz token client list")
-    return 0 if removed else 1
+        return 1
+    if output == "json":
+        print(json.dumps({"id": client_id, "disabled": disabled}, indent=2))
+    else:
+        told = "is disabled, and what it was given is revoked" if disabled else "is enabled"
+        print(f"{harmless(client_id)} {told}")
+    return 0
 
 
 def _exchange(providers: Names, may_grant: Names) -> dict[str, Any] | None:
@@ -174,6 +220,7 @@ def _tell(made: "Registered", output: OutputForm) -> None:
 def _row(client: "Client") -> dict[str, str | list[str] | None]:
     return {
         "id": client.id,
+        "state": "disabled" if client.disabled else "in force",
         "proof": client.authentication,
         "secrets": str(len(client.secret_digests)) if client.secret_digests else None,
         "grants": sorted(grant.rpartition(":")[2] for grant in client.grants),

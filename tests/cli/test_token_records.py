@@ -18,6 +18,8 @@ from extauthz.telemetry import audit_key, check_audit
 from extauthz.tokens.clients import Client
 from extauthz.tokens.records import Family, Revocation
 from extauthz.tokens.refresh_token import digest_of, new_refresh_token
+from extauthz.tokens.registry import ClientRegistry
+from extauthz.tokens.revocation_list import RevocationList
 
 Command = Callable[..., Any]
 _T = TypeVar("_T")
@@ -201,22 +203,85 @@ class TestClients:
         result = desk("token", "client", "remove", "billing")
         assert result.code == 0
         assert client("billing") is None
-        assert [(one.kind, one.value) for one in revocations()] == [("client", "billing")]
-        ended = stored(lambda store: store.family(family.id))
-        assert ended is None or ended.revoked
-        assert desk("token", "client", "remove", "billing").code == 1
+        assert {(one.kind, one.value) for one in revocations()} == {("client", "billing")}
+        assert has_ended(family)
         assert [line["detail"].partition(" by user")[0] for line in audited()] == [
             "added",
             "removed, and all that it was given is revoked",
         ]
+
+    def test_what_is_removed_twice_is_ended_twice(self, desk: Command) -> None:
+        """Whoever was interrupted, or has taken the client out of the configuration, says it (again)."""
+        family, _ = begun("billing", "alice")
+        result = desk("token", "client", "remove", "billing")
+        assert result.code == 1
+        assert "what one was given before is revoked" in result.err
+        assert {(one.kind, one.value) for one in revocations()} == {("client", "billing")}
+        assert has_ended(family)
+        assert [line["detail"].partition(" by user")[0] for line in audited()] == [
+            "not there; all that it was given is revoked"
+        ]
+
+    def test_a_client_of_the_configuration_has_what_it_has(self, desk: Command) -> None:
+        """One of the same id in the store never counted; neither can be disabled by command."""
+        family, _ = begun("written", "alice")
+        assert desk("token", "client", "remove", "written").code == 1
+        stored(
+            lambda store: store.put_client(Client("written", "client_secret_basic", frozenset(), ("a",)), replace=False)
+        )
+        result = desk("token", "client", "remove", "written")
+        assert (result.code, client("written")) == (0, None)
+        assert "the one in the configuration has what it had" in result.out
+        assert revocations() == []
+        assert not has_ended(family)
+        assert desk("token", "client", "disable", "written").code == 2
+
+    def test_a_disabled_client_is_refused_and_has_nothing(self, desk: Command) -> None:
+        """On every replica: its tokens are revoked in the store that all of them read. Enabled, it begins anew."""
+        assert desk("token", "client", "add", "billing").code == 0
+        family, _ = begun("billing", "alice")
+        before = time.time()
+        assert desk("token", "client", "disable", "billing").code == 0
+        assert "disabled" in desk("token", "client", "list").out
+        assert has_ended(family)
+        found = stored(lambda store: ClientRegistry({}, store).find("billing"))
+        assert found is None
+        replica = RevocationList(max_staleness=5)
+        replica.add(revocations())
+        marks = ("j", "alice", "billing", family.id, "k")
+        refused = replica.refusal(marks, before, time.time())
+        assert refused is not None
+        assert refused.reason.word == "token-revoked"
+        assert desk("token", "client", "secret", "billing").code == 0
+        still = client("billing")
+        assert still is not None
+        assert still.disabled
+        assert desk("token", "client", "enable", "billing").code == 0
+        again = client("billing")
+        assert again is not None
+        assert not again.disabled
+        assert has_ended(family)
+        assert [line["detail"].partition(" by user")[0] for line in audited()] == [
+            "added",
+            "disabled, and all that it was given is revoked",
+            "has a new secret",
+            "enabled",
+        ]
+        assert {desk("token", "client", verb, "nobody").code for verb in ("disable", "enable")} == {1}
+
+    def test_a_new_client_of_an_old_id_inherits_no_session(self, desk: Command) -> None:
+        """Even one that began in the moment in which the old one was removed."""
+        family, _ = begun("billing", "alice")
+        assert desk("token", "client", "add", "billing").code == 0
+        assert has_ended(family)
 
     def test_list_for_people(self, desk: Command) -> None:
         """Columns; a word instead of nothing."""
         assert desk("token", "client", "list").err == "there is no client in the store\n"
         assert desk("token", "client", "add", "billing", "--role", "a", "--role", "b").code == 0
         head, row = (re.split(r" {2,}", line) for line in desk("token", "client", "list").out.splitlines())
-        assert head == ["ID", "PROOF", "SECRETS", "GRANTS", "AUDIENCES", "ROLES", "SCOPES"]
-        assert row == ["billing", "client_secret_basic", "1", "client_credentials", "orders", "a,b", "-"]
+        assert head == ["ID", "STATE", "PROOF", "SECRETS", "GRANTS", "AUDIENCES", "ROLES", "SCOPES"]
+        assert row == ["billing", "in force", "client_secret_basic", "1", "client_credentials", "orders", "a,b", "-"]
 
 
 def begun(client_id: str, subject: str) -> tuple[Family, str]:
@@ -226,6 +291,11 @@ def begun(client_id: str, subject: str) -> tuple[Family, str]:
     family = Family(name, key, client_id, subject, "{}", now, now + 1000, now + 1000, digest_of(token))
     stored(lambda store: store.begin(family))
     return family, token
+
+
+def has_ended(family: Family) -> bool:
+    kept = stored(lambda store: store.family(family.id))
+    return kept is None or kept.revoked
 
 
 def own_token(**claims: Any) -> str:
