@@ -26,8 +26,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 INSTALL := install --no-compile --require-hashes --only-binary :all:
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo up test bench compiled pure lint format protos lock clean
-.PHONY: help demo up test soak bench lint format protos lock clean
+.PHONY: help demo up test soak bench compiled pure lint format protos lock clean
 
 help: ## what there is to make
 	@echo 'extauthz: make TARGET'

@@ -61,16 +61,16 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, *addresses: str, tokens: Mapping[str, Any] = EMPTY, **sections: Mapping[str, Any]
+    folder: Path,
+    *addresses: str,
+    store: str = "sqlite:state.db",
+    tokens: Mapping[str, Any] = EMPTY,
+    **sections: Mapping[str, Any],
 ) -> Iterator[Running]:
     """A server with a client of each kind, in a folder that may have been used before.
 
     ``tokens`` has more of that section, and ``sections`` others.
     """
-
-
-def running(folder: Path, *addresses: str, store: str = "sqlite:state.db") -> Iterator[Running]:
-    """A server with a client of each kind, in a folder that may have been used before."""
     check, http, admin = addresses or free_addresses(0, 0, 0)
     issuer = f"http://{http}"
     client_key, provider_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
