@@ -1,23 +1,14 @@
 """The files in which tokens are kept."""
 
-import resource
 import stat
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from extauthz.agent import StateFile
 from extauthz.errors import ExtAuthzError
-
-
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """Lets no file of this process grow beyond a size, which is how a full disk looks from here."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.full_disk import full_disk
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640])
@@ -58,25 +49,22 @@ def test_a_reader_sees_one_token_or_the_other(tmp_path: Path) -> None:
     assert set(seen) <= tokens
 
 
-def test_a_full_disk_leaves_the_old_token(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+def test_a_full_disk_leaves_the_old_token(tmp_path: Path) -> None:
     """And no rest of the new one."""
     file = StateFile(str(tmp_path / "token"))
     file.write("old.token")
-    full_disk(1000)
-    with pytest.raises(OSError, match="File too large"):
+    with full_disk(1000), pytest.raises(OSError, match="File too large"):
         file.write("new.token")
     assert file.read() == "old.token"
     assert list(tmp_path.iterdir()) == [file.path]
 
 
-def test_room_that_was_taken_is_there(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+def test_room_that_was_taken_is_there(tmp_path: Path) -> None:
     """What fills up the disk afterwards does not cost the token."""
     file = StateFile(str(tmp_path / "token"))
     room = file.room()
-    full_disk(0)
-    with pytest.raises(OSError, match="File too large"):
+    with full_disk(0), pytest.raises(OSError, match="File too large"):
         (tmp_path / "other").write_text("x")
-    full_disk(resource.RLIM_INFINITY)
     room.fill("new.token")
     room.release()
     assert file.read() == "new.token"

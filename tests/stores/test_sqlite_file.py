@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import sqlite3
 import stat
 import tempfile
@@ -19,6 +18,7 @@ from extauthz.stores.sqlite_schema import STEPS, brought_up_to_date
 from extauthz.stores.sqlite_thread import SqliteThread
 from extauthz.tokens.clients import Client
 from extauthz.tokens.records import Outcome
+from tests.full_disk import full_disk
 from tests.stores.token_stores import DAY, NOW, PATIENCE, a_family, a_revocation, digest
 
 PLAIN = Client("shop", "client_secret_basic", frozenset({"client_credentials"}), ("https://orders",))
@@ -256,13 +256,11 @@ class TestFaults:
         family = a_family()
         async with opened(path) as store:
             await store.begin(family)
-            before = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "state.db-wal").stat().st_size, before[1]))
-            try:
-                with pytest.raises(StoreError, match=r"disk is full|can't be read or written"):
-                    await store.revoke([a_revocation("lost" * 100) for _ in range(200)])
-            finally:
-                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            with (
+                full_disk((tmp_path / "state.db-wal").stat().st_size),
+                pytest.raises(StoreError, match=r"disk is full|can't be read or written"),
+            ):
+                await store.revoke([a_revocation("lost" * 100) for _ in range(200)])
             assert list((await store.revocations()).revocations) == []
             await store.revoke([a_revocation("kept")])
             assert await store.family(family.id) == family

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from extauthz.errors import AuditError
 from extauthz.telemetry import AuditFile, AuditKey, AuditReport, audit_key, check_audit
 from extauthz.tokens.ports import AuditEvent
+from tests.full_disk import full_disk
 
 SECRET = b"0" * 32
 KEY = AuditKey.of(SECRET)
@@ -386,43 +386,30 @@ def test_a_writer_that_was_stopped_does_not_stop_the_others(log: Log, path: Path
     assert checked(path).lines == 3
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """Lets no file of this process grow beyond a size, which is how a full disk looks from here."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-
-    yield fill
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_nothing_is_done_without_a_record(log: Log, path: Path, full_disk: Callable[[int], None]) -> None:
+def test_nothing_is_done_without_a_record(log: Log, path: Path) -> None:
     """On a full disk recording raises, leaves no half line, and goes on once there is room."""
     audit = log()
     audit.record(ISSUED)
     size = path.stat().st_size
-    full_disk(size + 100)
-    for _ in range(3):
-        with pytest.raises(AuditError, match="can't be written: File too large"):
-            audit.record(ISSUED)
+    with full_disk(size + 100):
+        for _ in range(3):
+            with pytest.raises(AuditError, match="can't be written: File too large"):
+                audit.record(ISSUED)
     assert path.stat().st_size == size
     assert (audit.counts().written, audit.counts().failed) == (1, 3)
-    full_disk(resource.RLIM_INFINITY)
     audit.record(ISSUED)
     assert (checked(path).whole, checked(path).lines) == (True, 3)
 
 
 def test_going_on_without_a_record_is_counted_and_told(
-    log: Log, path: Path, full_disk: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+    log: Log, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Somebody has asked for that by name."""
     audit = log("goOn")
     audit.record(ISSUED)
-    full_disk(path.stat().st_size)
-    for _ in range(3):
-        audit.record(ISSUED)
+    with full_disk(path.stat().st_size):
+        for _ in range(3):
+            audit.record(ISSUED)
     assert audit.counts().failed == 3
     assert capsys.readouterr().out.count("not in the audit log") == 1
 
