@@ -34,7 +34,7 @@ __all__ = ["Renewal"]
 
 _MAX_SIZE: Final = 32_768
 """Bytes of a body."""
-_VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]{0,63}|\{[A-Za-z_][A-Za-z0-9_]{0,63}\}|\([^()]*\))\Z")
+_VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]{0,63}|\{[A-Za-z_][A-Za-z0-9_]{0,63}\}|\([^()]{0,64}\))\Z")
 _DOWN: Final = 503
 
 
@@ -156,6 +156,7 @@ def _token_in(body: bytes) -> str | OAuthError:
             "invalid_request",
             f"the token is the text {token} itself: within single quotes the shell does not put in the value. End them "
             "before it and begin them again behind it",
+            "the token is the text of a variable or a command",
         )
     if not token:
         return OAuthError("invalid_request", "the token is empty: is the variable set in the shell that ran curl?")

@@ -137,6 +137,15 @@ async def test_the_shell_did_not_put_it_in(desk: Desk, written: str) -> None:
     answer = await desk.renew(written)
     assert error(answer) == (400, "invalid_request")
     assert f"the token is the text {written} itself: within single quotes" in body(answer)["error_description"]
+    assert written not in desk.log.last().detail
+
+
+async def test_what_the_shell_did_not_put_in_is_not_told_at_length(desk: Desk) -> None:
+    """Neither the answer nor the log is the sender's to fill, and what is no name may be a secret (X1, X2)."""
+    answer = await desk.renew(f"$({'x' * 30_000})")
+    assert error(answer) == (400, "invalid_grant")
+    assert len(answer.body) < 200
+    assert "xxx" not in repr(desk.log.last())
 
 
 @pytest.mark.parametrize(
