@@ -77,6 +77,7 @@ class TokenExchange:
             roles=tuple(sorted(roles)),
             auth_time=auth_time if isinstance(auth_time, int | float) and not isinstance(auth_time, bool) else None,
             ends=ends,
+            session=self._session(identity),
             further={"act": actors, **self._origin(identity)},
         )
 
@@ -102,6 +103,11 @@ class TokenExchange:
         if not isinstance(before, Mapping) or len(json.dumps(before)) > _MAX_ACTORS:
             return None
         return {**now, "act": {"iss": identity.issuer, **before}}
+
+    def _session(self, identity: Identity) -> str:
+        """The session of a token of our own: what was exchanged for it ends with that, and is renewed no more than before."""
+        session = identity.claims.get("sid") if identity.issuer == self._issuer else None
+        return session if isinstance(session, str) else ""
 
     def _origin(self, identity: Identity) -> Mapping[str, Any]:
         """Who the subject is where it comes from."""

@@ -1,5 +1,6 @@
 """Token exchange (RFC 8693): a provider's token for one of ours, which never says more (O38 to O40)."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,20 @@ async def test_one_of_our_own_tokens(desk: Desk) -> None:
     told = claims_of(body(await exchanged(desk))["access_token"])
     assert (told["sub"], told["src_sub"]) == ("corporate:alice", "alice")
     assert told["act"] == {"iss": ISSUER, "sub": "gateway", "act": {"iss": ISSUER, "sub": "edge"}}
+
+
+async def test_what_was_exchanged_ends_with_the_session(desk: Desk) -> None:
+    """It carries the session of the token that was brought, if that is our own; its client can end neither by it."""
+    knows(desk, issuer=ISSUER, subject="loop", claims={"sid": "s1"})
+    token = body(await exchanged(desk))["access_token"]
+    assert claims_of(token)["sid"] == "s1"
+    gateway = desk.clients["gateway"]
+    desk.registry.configure({**desk.clients, "gateway": replace(gateway, renew=True)})
+    assert error(await desk.renew(token)) == (400, "invalid_grant")
+    assert (await desk.post("/oauth2/revoke", {"token": token}, client="gateway")).status == 200
+    assert [one.kind for one in desk.store.revoked] == ["token"]
+    knows(desk, claims={"sid": "s1"})
+    assert "sid" not in claims_of(body(await exchanged(desk))["access_token"])
 
 
 async def test_a_foreign_actor_keeps_its_issuer(desk: Desk) -> None:
