@@ -4,27 +4,22 @@ A revocation is in the store before the command ends; every replica denies withi
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from extauthz.app.token_records import TokenRecords, opened_records, who
 from extauthz.config import Config
 from extauthz.errors import ExtAuthzError
 from extauthz.identity.token_form import read_token
 from extauthz.model import Deny
-from extauthz.tokens.endings import LONGEST_LIFETIME, end_of_session, end_of_token
+from extauthz.tokens.endings import end_of_everything, end_of_session, end_of_token
 from extauthz.tokens.ports import AuditEvent
-from extauthz.tokens.records import Revocation
 from extauthz.tokens.refresh_token import PREFIX, read_refresh_token
 
-__all__ = ["Revoked", "everything_of", "revoke", "revoke_token"]
+__all__ = ["Revoked", "revoke", "revoke_token"]
 
 Holder = Literal["subject", "client", "key", "family"]
-
-_CLOCKS = 5.0
-"""Seconds that a replica's clock may be ahead of ours: what is issued in them is meant as well."""
-_SKEW = 300.0
-_UNDER_WAY = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +33,6 @@ class Revoked:
     """Sessions whose refresh tokens ended with it."""
 
 
-def everything_of(kind: Literal["subject", "client", "key"], value: str, now: float) -> Revocation:
-    """All access tokens that were issued until now."""
-    until = now + _UNDER_WAY + LONGEST_LIFETIME + _SKEW
-    # Who has a key can write any time into a token.
-    return Revocation(kind, value, until if kind == "key" else now + _CLOCKS, until)
-
-
 async def revoke(config: Config, kind: Holder, value: str) -> Revoked:
     """Revoke all that somebody or something has.
 
@@ -55,7 +43,7 @@ async def revoke(config: Config, kind: Holder, value: str) -> Revoked:
         now, ended = time.time(), 0
         if kind == "family":
             return await _end_family(records, value)
-        await records.store.revoke([everything_of(kind, value, now)])
+        await records.store.revoke(end_of_everything(kind, value, now))
         if kind == "subject":
             ended = await records.store.end_families(subject=value)
         elif kind == "client":
@@ -91,7 +79,11 @@ async def revoke_token(config: Config, token: str) -> Revoked:
         jti, ends = claims.get("jti"), claims.get("exp")
         if not isinstance(jti, str) or isinstance(ends, bool) or not isinstance(ends, int | float):
             raise ExtAuthzError("this is no token of this service: it has no jti or no exp")
-        await records.store.revoke([end_of_token(claims)])
+        session = await _renewed_in(records, claims)
+        ended = [end_of_session(session, time.time())] if session else []
+        await records.store.revoke([end_of_token(claims), *ended])
+        if session:
+            await records.store.end_family(session)
         records.done(
             AuditEvent(
                 "revoke",
@@ -99,11 +91,22 @@ async def revoke_token(config: Config, token: str) -> Revoked:
                 client_id=_text(claims.get("client_id")),
                 subject=_text(claims.get("sub")),
                 jti=jti,
+                family=session,
                 token=token,
-                detail=f"this token {who()}",
+                detail=f"this token{' and its session' if session else ''} {who()}",
             )
         )
-        return Revoked("token", jti)
+        return Revoked("token", jti, 1 if session else 0)
+
+
+async def _renewed_in(records: TokenRecords, claims: Mapping[str, Any]) -> str:
+    """The session in which an access token may have been renewed, so that others follow from it; empty if none can."""
+    client_id, session = _text(claims.get("client_id")), _text(claims.get("sid"))
+    if not session or "act" in claims:
+        return ""
+    written = next((client for client in records.tokens.clients if client.id == client_id), None)
+    found = written or await records.store.client(client_id)
+    return session if found is None or found.renew else ""
 
 
 async def _end_session_of(records: TokenRecords, token: str) -> Revoked:

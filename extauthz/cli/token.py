@@ -155,6 +155,6 @@ def revoke(
     if output == "json":
         print(json.dumps({"revoked": done.kind, "value": done.value, "sessions": done.families}, indent=2))
     else:
-        sessions = f"; sessions ended: {done.families}" if done.kind != "token" else ""
+        sessions = f"; sessions ended: {done.families}" if done.families or done.kind != "token" else ""
         print(harmless(f"revoked: {done.kind} {done.value}{sessions}"))
     return 0

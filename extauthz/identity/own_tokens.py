@@ -5,13 +5,15 @@ too, but for the audience and the roles, which are nobody's business at its endp
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from extauthz.errors import UpstreamError
 from extauthz.identity.fetching import Fetched, FetchSettings, Posted
 from extauthz.identity.jwt_issuer import JwtIssuer
 from extauthz.identity.own_keys import OWN_ALGORITHMS, OwnKeys
 from extauthz.identity.providers import RFC9068_CLAIMS, JwtProvider, Wait
-from extauthz.identity.token_form import read_token
+from extauthz.identity.standing import TokenMarks
+from extauthz.identity.token_form import CompactToken, read_token
 from extauthz.model import Deny, Reason, VerifiedClaims
 
 __all__ = ["OwnTokens"]
@@ -33,19 +35,47 @@ class OwnTokens:
             required_claims=RFC9068_CLAIMS,
         )
         self._issuer = JwtIssuer(provider, {}, fetcher=_Nowhere(), now=now)
+        anyhow = replace(provider, keys=OwnKeys(keys.keeper, _Stands()))
+        self._issued = JwtIssuer(anyhow, {}, fetcher=_Nowhere(), now=now)
         self._now = now
 
     def read(self, token: str) -> VerifiedClaims | Deny:
         """The claims of a token that verifies and stands, or why it does not."""
         form = read_token(token)
+        return form if isinstance(form, Deny) else _claims(self._issuer, form, self._now())
+
+    def issued(self, token: str) -> VerifiedClaims | None:
+        """The claims of a token that was issued here, although it has expired or is revoked."""
+        form = read_token(token)
         if isinstance(form, Deny):
-            return form
-        if form.issuer != self._issuer.issuer:
-            return Deny(Reason.ISSUER_UNKNOWN, "iss is not that of this token service")
-        verdict = self._issuer.identify(form, self._now(), waited=True)
-        if isinstance(verdict, Wait):
-            return Deny(Reason.KEYS_UNAVAILABLE, "the keys have not arrived yet")
-        return verdict if isinstance(verdict, Deny) else verdict.claims
+            return None
+        ends = form.unverified_claims.get("exp")
+        if isinstance(ends, bool) or not isinstance(ends, int | float):
+            return None
+        # Judged in its last second: whatever else is wrong with it was wrong then.
+        claims = _claims(self._issued, form, min(self._now(), ends - 1))
+        return None if isinstance(claims, Deny) else claims
+
+
+def _claims(issuer: JwtIssuer, token: CompactToken, now: float) -> VerifiedClaims | Deny:
+    if token.issuer != issuer.issuer:
+        return Deny(Reason.ISSUER_UNKNOWN, "iss is not that of this token service")
+    verdict = issuer.identify(token, now, waited=True)
+    if isinstance(verdict, Wait):
+        return Deny(Reason.KEYS_UNAVAILABLE, "the keys have not arrived yet")
+    return verdict if isinstance(verdict, Deny) else verdict.claims
+
+
+class _Stands:
+    """Implements ``extauthz.identity.standing.Standing`` for those who ask what a token was."""
+
+    def doubts(self, marks: TokenMarks, now: float) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def refusal(self, marks: TokenMarks, issued: float, now: float) -> Deny | None:  # noqa: ARG002
+        """None."""
+        return None
 
 
 class _Nowhere:

@@ -248,6 +248,12 @@ class TokenReader(Protocol):
         """The claims of a token that verifies and is not revoked, or why it does not."""
         ...
 
+    def issued(self, token: str) -> VerifiedClaims | None:
+        """The claims of a token that was issued here, although it has expired or is revoked; None if that can't be said, or
+        not any more.
+        """
+        ...
+
 
 class SubjectVerifier(Protocol):
     """Says whom a token of a configured provider proves (RFC 8693 ``subject_token``)."""

@@ -203,7 +203,7 @@ class TestClients:
         result = desk("token", "client", "remove", "billing")
         assert result.code == 0
         assert client("billing") is None
-        assert {(one.kind, one.value) for one in revocations()} == {("client", "billing")}
+        assert {(one.kind, one.value) for one in revocations()} == {("client", "billing"), ("subject", "billing")}
         assert has_ended(family)
         assert [line["detail"].partition(" by user")[0] for line in audited()] == [
             "added",
@@ -216,7 +216,7 @@ class TestClients:
         result = desk("token", "client", "remove", "billing")
         assert result.code == 1
         assert "what one was given before is revoked" in result.err
-        assert {(one.kind, one.value) for one in revocations()} == {("client", "billing")}
+        assert {(one.kind, one.value) for one in revocations()} == {("client", "billing"), ("subject", "billing")}
         assert has_ended(family)
         assert [line["detail"].partition(" by user")[0] for line in audited()] == [
             "not there; all that it was given is revoked"
@@ -329,6 +329,18 @@ class TestRevoke:
         assert line["token"] == audit_key("audit.key", make=False).digest(token)
         assert (line["action"], line["subject"], line["client_id"], line["jti"]) == ("revoke", "alice", "billing", "j1")
 
+    def test_a_token_that_may_have_been_renewed(self, desk: Command) -> None:
+        """Others may have followed from it, in whoever's hands: its session ends too, also that of a client that is gone."""
+        assert desk("token", "client", "add", "loop", "--renew").code == 0
+        assert desk("token", "client", "add", "steady", "--refresh").code == 0
+        for client_id in ("loop", "gone", "steady", "written"):
+            own_token(client_id=client_id, jti=client_id, sid=f"of-{client_id}")
+            assert desk("token", "revoke", "token").code == 0
+        own_token(client_id="loop", jti="exchanged", sid="another", act={"sub": "loop"})
+        assert desk("token", "revoke", "token").code == 0
+        assert [one.value for one in revocations() if one.kind == "family"] == ["of-loop", "of-gone"]
+        assert len([one for one in revocations() if one.kind == "token"]) == 5
+
     @pytest.mark.parametrize("wrong", [{"iss": "https://other"}, {"jti": 5}, {"exp": "soon"}])
     def test_a_token_that_is_not_ours(self, desk: Command, wrong: dict[str, Any]) -> None:
         """Exit code 2; nothing is revoked, nothing is repeated."""
@@ -347,10 +359,10 @@ class TestRevoke:
         result = desk("token", "revoke", f"--{kind}", value)
         ended = 0 if kind == "key" else 1
         assert (result.code, result.out) == (0, f"revoked: {kind} {value}; sessions ended: {ended}\n")
-        (one,) = revocations()
-        assert (one.kind, one.value) == (kind, value)
-        assert one.before >= now
-        assert one.until > now + 86_400
+        # A client's tokens that somebody else has exchanged are about it, and not its own.
+        kinds = ["client", "subject"] if kind == "client" else [kind]
+        assert [(one.kind, one.value) for one in revocations()] == [(kind, value) for kind in kinds]
+        assert all(one.before >= now and one.until > now + 86_400 for one in revocations())
         after = stored(lambda store: store.family(family.id))
         assert (after is None or after.revoked) == bool(ended)
         (line,) = audited()

@@ -223,6 +223,27 @@ def test_the_service_reads_its_own_tokens_for_whomever_they_are() -> None:
     assert told(reader(keeper=Keeper()).read(issue())) == "keys-unavailable"
 
 
+def test_what_was_issued_is_known_although_it_has_ended() -> None:
+    """Expired or revoked; nothing else is forgiven."""
+    known = reader(Register({"f1": REVOKED}))
+    for token in (issue(), issue(iat=NOW - 90_000, exp=NOW - 86_400)):
+        claims = known.issued(token)
+        assert claims is not None
+        assert claims["jti"] == "t1"
+    others = [
+        "x.y",
+        issue(iss="https://other.example/"),
+        issue(iat=NOW - 90_000, exp=NOW - 86_400)[:-8] + "AAAAAAAA",
+        issue(kid="o2"),
+        issue(exp="soon"),
+        issue(exp=True),
+        issue(exp=-5),
+        issue(nbf=NOW + 86_400, exp=NOW + 90_000),
+        mint(CLAIMS, key=EC_KEY, header={"alg": "ES256", "kid": "o1", "typ": "JWT"}),
+    ]
+    assert [known.issued(token) for token in others] == [None] * len(others)
+
+
 async def test_a_bare_token_of_a_provider_that_is_named_proves_its_subject() -> None:
     """An own one too; tokens of other providers and what is no token prove nobody."""
     subject = authenticator(

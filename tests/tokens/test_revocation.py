@@ -57,6 +57,23 @@ async def test_an_access_token_that_can_be_renewed(desk: Desk) -> None:
     assert error(await desk.refresh(told["refresh_token"], client="loop")) == (400, "invalid_grant")
 
 
+async def test_a_token_that_has_expired_and_was_renewed(desk: Desk) -> None:
+    """A thief who has renewed it goes on from his own; the client ends the grant with the one that it has, good or not."""
+    told = body(await desk.credentials("loop"))
+    stolen = body(await desk.renew(told["access_token"]))["token"]
+    desk.clock.time += 301
+    stolen_again = claims_of(stolen)
+    assert (await revoke(desk, told["access_token"], "loop")).status == 200
+    assert [(one.kind, one.value) for one in desk.store.revoked] == [("family", stolen_again["sid"])]
+    desk.store.revoked.clear()
+    assert (await revoke(desk, told["access_token"], "worker")).status == 200
+    kept = body(await desk.credentials("worker"))["access_token"]
+    desk.clock.time += 301
+    assert (await revoke(desk, kept)).status == 200
+    assert (await revoke(desk, told["access_token"][:-4] + "AAAA", "loop")).status == 200
+    assert desk.store.revoked == []
+
+
 async def test_hints_mislead_nobody(desk: Desk) -> None:
     """A wrong or unknown one: the token is found nevertheless (O29)."""
     for hint in ("refresh_token", "access_token", "pigeon", ""):
