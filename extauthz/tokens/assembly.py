@@ -70,7 +70,7 @@ def assemble(
 ) -> tuple[TokenService, ClientRegistry]:
     """The service, and the registry through which the clients of the configuration can be exchanged while it runs."""
     now, random_bytes = around.now, around.random_bytes
-    journal = Journal(around.audit, around.metrics)
+    journal = Journal(around.audit, around.metrics, around.meter)
     registry = ClientRegistry(clients, around.store)
     authenticator = ClientAuthenticator(registry, around.store, around.assertions, issuer=settings.issuer, now=now)
     door = Door(authenticator, around.meter, settings.rates)

@@ -2,6 +2,9 @@
 
 What an answer hands out is recorded first: if the log can't be written, and the operator wants nothing done without it,
 nothing is (X4). A record of something that came to nothing in the last step is followed by one that says so.
+
+While a part of the service is down, everybody who asks is refused for that, known or not. A few of these lines say it as
+well as all of them, which would be a stranger's to fill the disk with.
 """
 
 from collections.abc import Mapping
@@ -12,7 +15,7 @@ from typing import Final
 from extauthz.errors import AuditError
 from extauthz.tokens.errors import OAuthError, error_answer, unavailable
 from extauthz.tokens.http import HttpAnswer
-from extauthz.tokens.ports import AuditEvent, AuditLog, TokenMetrics
+from extauthz.tokens.ports import AuditEvent, AuditLog, Meter, TokenMetrics
 
 __all__ = ["GRANT_LABELS", "Journal"]
 
@@ -27,13 +30,19 @@ GRANT_LABELS: Final[Mapping[str, str]] = MappingProxyType(
 """What metrics call the grants; anything else that a request asks for is ``other``."""
 
 
+_OUR_FAULT: Final = 500
+_FAULTS: Final = 60
+"""Refusals a minute that are recorded of those that are our own fault; metrics count all."""
+
+
 class Journal:
     """Keeps both."""
 
-    def __init__(self, audit: AuditLog, metrics: TokenMetrics) -> None:
-        """Write to these."""
+    def __init__(self, audit: AuditLog, metrics: TokenMetrics, meter: Meter) -> None:
+        """Write to these; ``meter`` bounds what is written of our own faults."""
         self._audit = audit
         self._metrics = metrics
+        self._meter = meter
 
     def record(self, event: AuditEvent) -> None:
         """A token is about to be handed out. Raises ``AuditError`` if that must not be."""
@@ -65,7 +74,7 @@ class Journal:
         return error_answer(error)
 
     def _recorded(self, event: AuditEvent, error: OAuthError) -> OAuthError:
-        if not error.told:
+        if not error.told or (error.status >= _OUR_FAULT and self._meter.take("faults", "", _FAULTS)):
             return error
         refused = replace(
             event, outcome="refused", reason=error.reason or error.code, detail=error.detail or error.description

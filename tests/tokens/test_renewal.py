@@ -214,3 +214,16 @@ async def test_faults(desk: Desk) -> None:
     desk.log.full = False
     desk.clock.time += 60
     assert (await desk.renew(told["refresh_token"])).status == 200
+
+
+async def test_a_fault_is_not_a_strangers_to_fill_the_log_with(desk: Desk) -> None:
+    """While the store is down anybody would cause a line with each request (I7): some say it, the metrics count all."""
+    desk.store.down = {"client"}
+    for _ in range(200):
+        answer = await desk.post("/oauth2/token", {"grant_type": "client_credentials"}, client="nobody")
+        assert answer.status == 503
+    assert len(desk.log.events) == 60
+    assert len(desk.counts.asked_for) == 200
+    desk.clock.time += 62
+    await desk.post("/oauth2/token", {"grant_type": "client_credentials"}, client="nobody")
+    assert len(desk.log.events) == 61
