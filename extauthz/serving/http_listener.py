@@ -133,8 +133,9 @@ class HttpApp:
         if _header_size(scope) > self._limits.connection.header_bytes:
             return _LARGE_HEADER, True
         headers = _headers(scope)
-        if "transfer-encoding" in headers and "content-length" in headers:
-            # Who stands in front may have believed the other one, and take the rest for another request.
+        if "transfer-encoding" in headers and ("content-length" in headers or scope["http_version"] != "1.1"):
+            # Who stands in front may have believed the other one, and take the rest for another request. HTTP/1.0 knows no
+            # chunks, and who speaks it may have passed them on as they are (RFC 9112 section 6.1).
             return _TWO_LENGTHS, True
         try:
             async with asyncio.timeout(self._limits.body_seconds):

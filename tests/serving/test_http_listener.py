@@ -200,6 +200,16 @@ async def test_two_lengths_are_no_length(begin: Begin, clerk: Clerk) -> None:
     assert not clerk.asked
 
 
+async def test_http_1_0_knows_no_chunks(begin: Begin, clerk: Clerk) -> None:
+    """Who speaks it may have passed them on without looking: how long the body is, nobody has said (RFC 9112 section 6.1)."""
+    said = await say(
+        await begin(), b"POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    )
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in said.lower()
+    assert not clerk.asked
+
+
 async def test_requests_in_a_row_are_answered_in_order(begin: Begin, clerk: Clerk) -> None:
     """Also if the client does not wait for the answers (pipelining)."""
     address = await begin()
