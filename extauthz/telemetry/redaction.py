@@ -99,6 +99,8 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
     ("api-key", _header("x-api-key"), rf"\1\2{MASK}"),
     # An API key of ours, whole or cut; its first two parts are its id and no secret.
     ("_", re.compile(r"\b([a-z][a-z0-9]{1,14}_[0-9A-Za-z]{12}_)[0-9A-Za-z]{16,}"), rf"\1{MASK}"),
+    # A refresh token of ours or the secret of one of our clients, whole or cut.
+    ("_", re.compile(r"(?<![A-Za-z0-9])(e(?:rt|cs)_)[A-Za-z0-9_-]{12,}"), rf"\1{MASK}"),
     # name=value in a query, a form, a cookie or a sentence.
     (
         "=",

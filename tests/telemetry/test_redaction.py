@@ -40,6 +40,8 @@ PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQcanary\n-----END EC PRIVATE KEY----
         ("cookie: a=canary; b=canary\nhost: h", "cookie: [redacted]\nhost: h"),
         ("x-api-key: canary", "x-api-key: [redacted]"),
         (f"no eak_7Ht2kQ9xWbLm_{'canary0' * 7}!", "no eak_7Ht2kQ9xWbLm_[redacted]!"),
+        (f"it was ert_{'canary0-_' * 9}, used before", "it was ert_[redacted], used before"),
+        ("ecs_canary0-_canary0", "ecs_[redacted]"),
         (f"cannot read {PEM} here", "cannot read [redacted] here"),
         (PEM[:50], "[redacted]"),
     ],
