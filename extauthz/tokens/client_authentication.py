@@ -45,6 +45,8 @@ _NOBODYS_KEYS: Final[Mapping[str, Any]] = {
 """What an assertion of no client is verified with: a signature by it counts for nothing."""
 _SKEW: Final = 10.0
 """Seconds that a client's clock may be ahead of ours, or behind."""
+_REPLICAS: Final = 300.0
+"""Seconds that the clocks of replicas may differ: one that is ahead forgets no assertion that another still takes."""
 _LONGEST: Final = 600.0
 """Seconds that an assertion may live."""
 _MAX_JTI: Final = 256
@@ -143,7 +145,7 @@ class ClientAuthenticator:
             return fault
         # Last, so that only an assertion that is good in all else is used up.
         name = hashlib.sha256(claims["jti"].encode()).hexdigest()
-        until = claims["exp"] + _SKEW
+        until = claims["exp"] + _SKEW + _REPLICAS
         if not await self._store.use_once(f"assertion:{client.id}:{name}", until, now=now):
             return "the assertion was used before"
         return ""
@@ -194,13 +196,15 @@ def _claims_fault(claims: Mapping[str, Any], client_id: str, issuer: str, now: f
 
 
 def _certificate_fault(client: Client | None, certificate: bytes) -> str:
-    names = _alternative_names(certificate)
     wanted = "" if client is None else client.certificate_subject
+    names = _alternative_names(certificate, uris="://" in wanted)
     return "" if wanted and wanted in names else "the certificate does not have the client's name"
 
 
-def _alternative_names(certificate: bytes) -> frozenset[str]:
-    """The URI and DNS names of a certificate; none if it can't be read."""
+def _alternative_names(certificate: bytes, *, uris: bool) -> frozenset[str]:
+    """The URI names of a certificate, or its DNS names; none if it can't be read. A DNS name that is written like a URI is
+    none, whatever an authority that looks at one kind only has signed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -216,5 +220,4 @@ def _alternative_names(certificate: bytes) -> frozenset[str]:
         x509.UnsupportedGeneralNameType,
     ):
         return frozenset()
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return frozenset([*uris, *names.get_values_for_type(x509.DNSName)])
+    return frozenset(names.get_values_for_type(x509.UniformResourceIdentifier if uris else x509.DNSName))
