@@ -5,6 +5,8 @@ as they were last read, and the fault is told.
 """
 
 import asyncio
+import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -116,10 +118,19 @@ def _secret(path: str, problems: list[Problem]) -> bytes:
 def _content(path: str, problems: list[Problem]) -> bytes | None:
     try:
         with Path(path).open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_FILE_SIZE + 1)
     except OSError as error:
         problems.append(Problem(Position(path), f"can't be read: {error.strerror}"))
         return None
+    if mode & stat.S_IWOTH:
+        problems.append(
+            Problem(
+                Position(path),
+                f"can be written by anybody ({stat.filemode(mode)}), who could make themselves the client",
+                f"see who did, then chmod o-w {path}",
+            )
+        )
     if len(content) > _MAX_FILE_SIZE:
         problems.append(Problem(Position(path), f"is larger than {_MAX_FILE_SIZE} bytes"))
         return None

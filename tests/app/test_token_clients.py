@@ -105,3 +105,14 @@ async def test_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (await seen.get())["one"].secret_digests == (secret_digest("m" * 41),)
     assert clients.error == ""
     task.cancel()
+
+
+def test_a_file_that_anybody_may_write_is_nobodys_proof(tmp_path: Path) -> None:
+    """Whoever writes it is the client (X5). To be read by all is how Kubernetes mounts Secrets, and allowed."""
+    (tmp_path / "a").write_text(SECRET)
+    (tmp_path / "a").chmod(0o644)
+    assert files(tmp_path, {"id": "one", "secretFile": "a"}).read()
+    (tmp_path / "a").chmod(0o646)
+    with pytest.raises(ConfigError, match=r"can be written by anybody \(-rw-r--rw-\)") as caught:
+        files(tmp_path, {"id": "one", "secretFile": "a"}).read()
+    assert SECRET not in str(caught.value)
