@@ -6,14 +6,13 @@ tokens prove.
 """
 
 import random
-import time
 from collections.abc import Callable
 
+from extauthz.app.audit_log import audit_log
 from extauthz.app.signing import InVault, signing_keys
 from extauthz.app.token_store import token_store
 from extauthz.config import Config, Tokens
 from extauthz.identity import OwnKeys
-from extauthz.telemetry import AuditFile, audit_key
 from extauthz.tokens.ports import AuditEvent, AuditLog
 from extauthz.tokens.revocation_feed import RevocationFeed
 from extauthz.tokens.revocation_list import RevocationList
@@ -38,7 +37,7 @@ class OwnIssuer:
             chance=random.SystemRandom().random,
             max_staleness=tokens.revocations_max_age,
         )
-        self.log = _log_file(tokens, now)
+        self.log = audit_log(tokens, now)
         self.audit: AuditLog = self.log or _NoLog()
         self.keys = signing_keys(
             tokens.keys, self.store, longest_token=tokens.longest_token, now=now, in_vault=in_vault, audit=self.audit
@@ -51,18 +50,6 @@ class OwnIssuer:
         await self.kept.close()
         if self.log is not None:
             self.log.close()
-
-
-def _log_file(tokens: Tokens, now: Callable[[], float]) -> AuditFile | None:
-    if tokens.audit is None:
-        return None
-    return AuditFile(
-        tokens.audit.file,
-        audit_key(tokens.audit.key_file, make=True),
-        now=now,
-        clock=time.monotonic,
-        when_it_fails=tokens.audit.when_it_fails,
-    )
 
 
 class _NoLog:

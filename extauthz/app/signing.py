@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from extauthz.app.audit_log import audit_log
 from extauthz.app.token_store import token_store
 from extauthz.app.vault import Secrets
 from extauthz.app.vault import key_backend as backend_in_vault
 from extauthz.config import Config
 from extauthz.config import signing as written
 from extauthz.errors import ConfigError, Position, Problem
-from extauthz.telemetry import AuditFile, audit_key
 from extauthz.tokens.key_files import FileKeyBackend
 from extauthz.tokens.mounted_keys import MountedKeyBackend
 from extauthz.tokens.ports import AuditLog, KeyBackend
@@ -128,16 +128,7 @@ async def opened_signing_keys(config: Config, in_vault: InVault | None = None) -
         message = "there is no token service, and so no signing keys"
         raise ConfigError([Problem(Position("tokens"), message, "see tokens in the docs")])
     store = token_store(config)
-    audit = None
-    if tokens.audit is not None:
-        secret = audit_key(tokens.audit.key_file, make=True)
-        audit = AuditFile(
-            tokens.audit.file,
-            secret,
-            now=time.time,
-            clock=time.monotonic,
-            when_it_fails=tokens.audit.when_it_fails,
-        )
+    audit = audit_log(tokens)
     keys = signing_keys(
         tokens.keys, store, longest_token=tokens.longest_token, now=time.time, in_vault=in_vault, audit=audit
     )

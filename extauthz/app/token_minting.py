@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from extauthz.app.audit_log import audit_log
 from extauthz.app.signing import in_vault_of, opened_signing_keys
-from extauthz.app.token_records import audit_log, who, written_tokens
+from extauthz.app.token_records import who, written_tokens
 from extauthz.app.vault import Secrets
 from extauthz.config import Config
 from extauthz.errors import ExtAuthzError

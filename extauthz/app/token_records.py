@@ -4,18 +4,18 @@ Where records are in the memory of a server there is nothing to work on from her
 """
 
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from extauthz.app.audit_log import audit_log
 from extauthz.app.token_store import KeptTokens, token_store
 from extauthz.config import Config, Tokens
 from extauthz.errors import AuditError, ExtAuthzError
-from extauthz.telemetry import AuditFile, audit_key
+from extauthz.telemetry import AuditFile
 from extauthz.tokens.ports import AuditEvent
 
-__all__ = ["TokenRecords", "audit_log", "opened_records", "who", "written_tokens"]
+__all__ = ["TokenRecords", "opened_records", "who", "written_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,6 @@ def written_tokens(config: Config) -> Tokens:
     if config.tokens is None:
         raise ExtAuthzError("the configuration has no token service: it needs a section tokens")
     return config.tokens
-
-
-def audit_log(tokens: Tokens) -> AuditFile | None:
-    """The audit log; None if none is kept. Raises AuditError."""
-    written = tokens.audit
-    if written is None:
-        return None
-    key = audit_key(written.key_file, make=True)
-    return AuditFile(written.file, key, now=time.time, clock=time.monotonic, when_it_fails=written.when_it_fails)
 
 
 def who() -> str:
