@@ -54,7 +54,7 @@ def load_config(path: str | None, environ: Mapping[str, str], open_secrets: Open
         document.where(path) for path in (*secrets.unread, *secrets.lost)
     }
     config, found = _validated(document, {part(path) for path in secrets.lost}, folder=folder)
-    found = without_secrets(found, document, secrets.found)
+    found = without_secrets(found, document, secrets)
     # What YAML could not read has no value, which is no news.
     problems += [problem for problem in found if problem.where not in known_places]
     if problems:

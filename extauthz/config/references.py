@@ -22,6 +22,8 @@ Path = tuple[str | int, ...]
 
 _PREFIX = "vault:"
 _FORM = re.compile(r"vault:(?P<path>/?[^#?%\\\s]*)#(?P<field>[^#\s][^#]*)\Z")
+_SHORTEST = 4
+"""Characters of a text that a message must not have: what is shorter is no secret, and part of any sentence."""
 _FORMS = "write vault:<path>#<field>, or vault:#<field> for a field of vault.secretsPath"
 
 
@@ -64,6 +66,8 @@ class PutSecrets:
     """Where there should be one, and is a problem."""
     unread: set[Path] = field(default_factory=set)
     """Where the reference stays, since nobody asks Vault."""
+    texts: set[str] = field(default_factory=set, repr=False)
+    """What Vault holds for them."""
 
 
 def put_secrets(document: Document, source: Callable[[], SecretSource] | None) -> PutSecrets:
@@ -86,8 +90,11 @@ def put_secrets(document: Document, source: Callable[[], SecretSource] | None) -
             try:
                 secrets = source()
                 read = secrets.file if reference.wants_file else secrets.value
-                _put(document.value, reference.where, read(form["path"].strip("/"), form["field"]))
+                value = read(form["path"].strip("/"), form["field"])
+                _put(document.value, reference.where, value)
                 done.found.add(reference.where)
+                if not reference.wants_file:
+                    done.texts.update(text for text in _texts(value) if len(text) >= _SHORTEST)
                 continue
             except UpstreamError as error:
                 unanswered.setdefault(str(error), []).append(place)
@@ -98,15 +105,36 @@ def put_secrets(document: Document, source: Callable[[], SecretSource] | None) -
     return done
 
 
-def without_secrets(problems: Sequence[Problem], document: Document, found: set[Path]) -> list[Problem]:
-    """Problems whose texts may quote what is from Vault, with other texts."""
-    places = {document.where(path): spelled(path) for path in found}
+def without_secrets(problems: Sequence[Problem], document: Document, put: PutSecrets) -> list[Problem]:
+    """Problems whose texts may quote what is from Vault, with other texts; elsewhere, as where two places don't fit together,
+    the text goes on without the value.
+    """
+    places = {document.where(path): spelled(path) for path in put.found}
     return [
         Problem(problem.where, f"{places[problem.where]}: what Vault holds for it can't be used here")
         if problem.where in places
-        else problem
+        else Problem(problem.where, _without(problem.message, put.texts), _without(problem.hint, put.texts))
         for problem in problems
     ]
+
+
+def _without(told: str, texts: set[str]) -> str:
+    # The longest first: one may be part of another.
+    for text in sorted(texts, key=len, reverse=True):
+        told = told.replace(text, "(from Vault)").replace(repr(text)[1:-1], "(from Vault)")
+    return told
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value, names of members too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from (str(name), *_texts(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _references(value: Any, path: Path) -> Iterator[_Reference]:

@@ -164,3 +164,16 @@ def test_vault_is_not_in_vault(tmp_path: Path) -> None:
     """How would it be reached?"""
     told = problems(tmp_path, 'vault: {address: "https://v", namespace: "vault:a#b"}', Source(b="x"))
     assert told == ["1:42: vault.namespace: how Vault is reached can't be in Vault (write it here, or name a file)"]
+
+
+def test_a_value_is_not_quoted_where_it_does_not_fit_either(tmp_path: Path) -> None:
+    """X1: a message about something else, that would name what is from Vault; what is written in the file is named."""
+    text = """
+        vault: {address: "https://vault.example.com:8200"}
+        tokens: {issuer: "https://a", audiences: [x], clients: [{id: "vault:a#id"}, {id: written}]}
+    """
+    for value in (CANARY, f"{CANARY}-longer"):
+        told = problems(tmp_path, text, Source(id=value))
+        assert not any(CANARY in problem for problem in told)
+        assert any("client '(from Vault)' has no way to prove who it is" in problem for problem in told)
+        assert any("client 'written' has no way" in problem for problem in told)
