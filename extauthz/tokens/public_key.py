@@ -5,7 +5,6 @@ and it is the same after a restart or a restore. What is published is put togeth
 consists of, so that nothing else of a key can be published by mistake.
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from hashlib import sha256
@@ -17,13 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from extauthz.tokens.encoding import base64url
+from extauthz.tokens.encoding import base64url, base64url_bytes
 
 __all__ = [
     "ALGORITHMS",
     "COORDINATE_SIZE",
     "PublicKey",
-    "base64url",
     "canonical_json",
     "is_by",
     "jwk_of",
@@ -31,7 +29,6 @@ __all__ = [
     "read_jwk",
     "rsa_padding",
     "thumbprint",
-    "verifies",
 ]
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -94,11 +91,6 @@ def read_jwk(jwk: Mapping[str, Any]) -> PublicKey:
             return rsa.RSAPublicNumbers(_read(jwk["e"]), _read(jwk["n"])).public_key()
 
 
-def verifies(jwk: Mapping[str, Any], algorithm: str, signing_input: bytes, signature: bytes) -> bool:
-    """Whether a signature in the form of a JWS is by the key of a JWK that a backend of ours gives."""
-    return is_by(read_jwk(jwk), algorithm, signing_input, signature)
-
-
 def is_by(key: PublicKey, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
     """Whether a signature in the form of a JWS is by a key. Nothing is by what is no key."""
     try:
@@ -132,7 +124,11 @@ def _number(value: int, size: int = 0) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    raw = base64url_bytes(text)
+    if raw is None:
+        message = "a member of the key is not base64url"
+        raise ValueError(message)
+    return raw
 
 
 def _read(text: str) -> int:

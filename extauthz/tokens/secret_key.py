@@ -16,9 +16,9 @@ from typing import Literal
 import structlog
 
 from extauthz.errors import SigningError
+from extauthz.tokens.encoding import base64url
 from extauthz.tokens.foreign_keys import ForeignKeys, read_secret
 from extauthz.tokens.ports import KeyVersion
-from extauthz.tokens.public_key import base64url
 
 __all__ = ["SecretKeyBackend"]
 

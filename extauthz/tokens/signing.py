@@ -17,9 +17,10 @@ from typing import Any
 import structlog
 
 from extauthz.errors import AuditError, SigningError, StoreError
+from extauthz.tokens.encoding import base64url
 from extauthz.tokens.key_view import SigningState, state_of, view_of
 from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
-from extauthz.tokens.public_key import base64url, canonical_json
+from extauthz.tokens.public_key import canonical_json
 from extauthz.tokens.rotation import Claims, Rotation
 from extauthz.tokens.schedule import KeySchedule
 from extauthz.tokens.signatures import Signatures

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from extauthz.errors import AlreadyRotatedError, SigningError
+from extauthz.tokens.encoding import base64url
 from extauthz.tokens.ports import KeyBackend, KeyVersion
-from extauthz.tokens.public_key import ALGORITHMS, base64url, canonical_json
+from extauthz.tokens.public_key import ALGORITHMS, canonical_json
 from tests.tokens.signing import NOW, by_joserfc, by_pyjwt, jwks_of
 
 __all__ = ["KeyBackendSuite", "Place", "mended"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from extauthz.errors import AlreadyRotatedError, SigningError
-from extauthz.tokens.public_key import verifies
+from extauthz.tokens.public_key import is_by, read_jwk
 from extauthz.vault import KvKeys, Vault
 from tests.vault.openbao import OpenBao
 
@@ -41,8 +41,8 @@ async def test_replicas_sign_with_the_same_key(new_keys: NewKeys, algorithm: str
     assert seen.public is not None
     assert set(seen.public) <= {"kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"}
     signature = await other.sign(made.kid, b"x")
-    assert verifies(seen.public, algorithm, b"x", signature)
-    assert not verifies(seen.public, algorithm, b"y", signature)
+    assert is_by(read_jwk(seen.public), algorithm, b"x", signature)
+    assert not is_by(read_jwk(seen.public), algorithm, b"y", signature)
 
 
 async def test_two_replicas_rotate_once(new_keys: NewKeys) -> None:
