@@ -1,7 +1,8 @@
 """One request explained, with the providers and policies of a configuration.
 
 Nothing is served, but a provider may have to fetch its keys, or be asked about a token, as for the first request after a
-start. That is waited for once, within a time of its own; what has not come then is part of the explanation.
+start. That is waited for once, within a time of its own; what has not come then is part of the explanation. Tokens of the
+configuration's own token service are judged by its keys and its revocations, as the server judges them.
 """
 
 import asyncio
@@ -10,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from extauthz.app.engine import engine
+from extauthz.app.own_issuer import Seen, seen_issuer
 from extauthz.app.values import authenticator, credential_places, vouch
+from extauthz.app.vault import Secrets
 from extauthz.check import Check, explain
 from extauthz.config import Config
 from extauthz.errors import ExtAuthzError
 from extauthz.fetch import HttpFetcher
-from extauthz.model import ANONYMOUS, AttributeContext, Decision, Deny, Identity, VerifiedClaims
+from extauthz.model import ANONYMOUS, AttributeContext, Decision, Deny, Identity, Reason, VerifiedClaims
 from extauthz.telemetry.redaction import is_sensitive, mask
 from extauthz.wire import Answer, Encoder, read_answer
 from extauthz.workbench.explain import Explained, Question, Redaction, Told, document
@@ -25,27 +28,36 @@ __all__ = ["explained", "named_caller"]
 
 
 def explained(
-    config: Config, question: Question, files: Sequence[str] | None = None, *, patience: float = 5.0
+    config: Config, secrets: Secrets, question: Question, files: Sequence[str] | None = None, *, patience: float = 5.0
 ) -> dict[str, Any]:
     """The explanation of one request as a value for JSON; ``patience`` is how many seconds providers get.
 
     Raises:
         ConfigError, PolicyError: Providers or policies can't be used.
     """
-    return asyncio.run(_explained(config, question, files, patience))
+    return asyncio.run(_explained(config, secrets, question, files, patience))
 
 
 async def _explained(
-    config: Config, question: Question, files: Sequence[str] | None, patience: float
+    config: Config, secrets: Secrets, question: Question, files: Sequence[str] | None, patience: float
+) -> dict[str, Any]:
+    async with seen_issuer(config, secrets) as seen:
+        return await _with_keys(config, seen, question, files, patience)
+
+
+async def _with_keys(
+    config: Config, seen: Seen, question: Question, files: Sequence[str] | None, patience: float
 ) -> dict[str, Any]:
     ready = engine(config, files)
-    real = authenticator(config, HttpFetcher(), time.time)
+    real = authenticator(config, HttpFetcher(), time.time, seen.keys)
     given = question.given
     # A capture says whom the connection proved; a caller who is named says nothing about it.
     told_peer = given is not None and (question.recorded is not None or given.connection is not None)
     who = real if given is None else Told(given, given if told_peer else real)
     notes = [*question.notes, *await _wait(ready.check(who), question.sent, patience)]
     journey = explain(ready.check(who), question.sent)
+    if config.tokens is not None and _hangs_on_revocations(journey.decision, config.tokens.issuer):
+        notes += seen.notes
     told = Explained(journey, ready.snapshot, _answer(config, journey.decision), question.recorded, tuple(notes))
     return document(told, Redaction(credential_places(config), mask, is_sensitive))
 
@@ -61,6 +73,13 @@ async def _wait(check: Check, sent: AttributeContext, patience: float) -> list[s
     except TimeoutError:
         return [f"a provider did not answer within {patience:g} s"]
     return []
+
+
+def _hangs_on_revocations(decision: Decision, issuer: str) -> bool:
+    found = decision.found
+    if isinstance(found, Deny):
+        return found.reason is Reason.STORE_UNAVAILABLE
+    return found is not None and found.issuer == issuer
 
 
 def _answer(config: Config, decision: Decision) -> Answer | None:

@@ -5,20 +5,27 @@ The token service itself comes after it (``extauthz.app.token_service``), since 
 tokens prove.
 """
 
+import math
 import random
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from extauthz.app.audit_log import audit_log
-from extauthz.app.signing import InVault, signing_keys
+from extauthz.app.signing import InVault, in_vault_of, signing_keys
 from extauthz.app.token_store import token_store
+from extauthz.app.vault import Secrets
 from extauthz.config import Config, Tokens
+from extauthz.errors import SigningError, StoreError
 from extauthz.identity import OwnKeys
 from extauthz.tokens.ports import AuditEvent, AuditLog
 from extauthz.tokens.revocation_feed import RevocationFeed
 from extauthz.tokens.revocation_list import RevocationList
 from extauthz.tokens.revoking_store import RevokingStore
 
-__all__ = ["OwnIssuer"]
+__all__ = ["OwnIssuer", "Seen", "seen_issuer"]
 
 
 class OwnIssuer:
@@ -50,6 +57,69 @@ class OwnIssuer:
         await self.kept.close()
         if self.log is not None:
             self.log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a command that only looks has of the configuration's own token service."""
+
+    keys: OwnKeys | None = None
+    """None: there is no token service."""
+    notes: tuple[str, ...] = ()
+    """What could not be seen, for people."""
+
+
+@asynccontextmanager
+async def seen_issuer(config: Config, secrets: Secrets) -> AsyncIterator[Seen]:
+    """The keys and revocations of the configuration's own token service as they are now, for as long as a command takes.
+
+    Nothing is made by looking: no key, no file of a store, no line in the audit log. What can't be had is part of what is
+    said of a token.
+
+    Raises:
+        ConfigError: They can't be used as they are configured.
+    """
+    tokens = config.tokens
+    if tokens is None:
+        yield Seen()
+        return
+    store, notes = config.store, []
+    if store.file is not None and not _exists(store.file):
+        # There are no records yet, and whoever looks first should not own them.
+        store = store.model_copy(update={"url": "memory:"})
+    elif not store.shared and store.file is None:
+        notes.append("store.url is memory: what a server has revoked is known to that process alone")
+    own = OwnIssuer(
+        config.model_copy(update={"store": store}),
+        tokens.model_copy(update={"audit": None, "revocations_max_age": math.inf}),
+        in_vault_of(secrets, config),
+        time.time,
+    )
+    try:
+        with suppress(SigningError, StoreError):
+            await own.keys.refresh()
+        await own.feed.look()
+        if error := own.feed.state().error:
+            notes.append(f"the revocations can't be read: {error}")
+        yield Seen(own.own_keys, tuple(notes))
+    finally:
+        await own.close()
+
+
+def _exists(file: str) -> bool:
+    return Path(file).exists()
+
+
+def _log_file(tokens: Tokens, now: Callable[[], float]) -> AuditFile | None:
+    if tokens.audit is None:
+        return None
+    return AuditFile(
+        tokens.audit.file,
+        audit_key(tokens.audit.key_file, make=True),
+        now=now,
+        clock=time.monotonic,
+        when_it_fails=tokens.audit.when_it_fails,
+    )
 
 
 class _NoLog:

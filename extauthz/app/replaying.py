@@ -1,7 +1,8 @@
 """Recorded requests before other policies: the parts that ``extauthz replay`` needs, built from the configuration.
 
 A decision log needs no provider: who called stands in it. A CheckRequest has the credentials themselves, so the providers
-of the configuration are asked, which may fetch keys; or the caller is told.
+of the configuration are asked, which may fetch keys; or the caller is told. Its own token service is asked for keys and
+revocations as they are now.
 """
 
 import asyncio
@@ -11,7 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from extauthz.app.engine import engine
+from extauthz.app.own_issuer import seen_issuer
 from extauthz.app.values import authenticator, credential_places
+from extauthz.app.vault import Secrets
 from extauthz.check import Authenticator, Check
 from extauthz.config import Config
 from extauthz.errors import ExtAuthzError
@@ -42,6 +45,7 @@ _STEP = 512
 
 def replay(
     config: Config,
+    secrets: Secrets,
     paths: Sequence[str],
     policies: Sequence[str] = (),
     *,
@@ -74,7 +78,7 @@ def replay(
         old = engine(config)
         asyncio.run(
             _replay_requests(
-                config, files, (old, new), comparison, told=told, progress=lambda done: progress(read, done)
+                config, secrets, files, (old, new), comparison, told=told, progress=lambda done: progress(read, done)
             )
         )
     if not comparison.records:
@@ -121,6 +125,7 @@ def _replay_logs(
 
 async def _replay_requests(
     config: Config,
+    secrets: Secrets,
     files: Sequence[Path],
     engines: tuple[Engine, Engine],
     comparison: Comparison,
@@ -129,35 +134,46 @@ async def _replay_requests(
     progress: Callable[[int], None],
 ) -> None:
     """Replay CheckRequests, each by the old policies and by the new ones."""
-    callers: Authenticator = Given(told)
-    keys: asyncio.Task[None] | None = None
-    if told is None:
-        providers = authenticator(config, HttpFetcher(), time.time)
+    if told is not None:
+        await _replay_by(Given(told), files, engines, comparison, told=told, progress=progress)
+        return
+    async with seen_issuer(config, secrets) as seen:
+        providers = authenticator(config, HttpFetcher(), time.time, seen.keys)
         keys = asyncio.create_task(providers.run())
-        callers = providers
-    old, new = (engine.check(callers) for engine in engines)
-    try:
-        for file in files:
-            sent = _read(file)
-            if sent is None:
-                comparison.skip(Skipped.MALFORMED, str(file))
-            else:
-                http = sent.http
-                route = route_of("", "", "") if http is None else route_of(http.method, http.host, http.path)
-                before = outcome_of(await _decide(old, sent))
-                comparison.captured += 1
-                after = await _decide(new, sent)
-                if told is not None and after.request is not None:
-                    selection = engines[1].snapshot.select(after.request)
-                    if selection and Given(told).overlooked(selection.providers, frozenset()):
-                        comparison.overlooked[told.provider] += 1
-                comparison.add(before, after, route, file.name)
-            progress(comparison.records)
-    finally:
-        if keys is not None:
+        try:
+            await _replay_by(providers, files, engines, comparison, told=None, progress=progress)
+        finally:
             keys.cancel()
             with suppress(asyncio.CancelledError):
                 await keys
+
+
+async def _replay_by(
+    callers: Authenticator,
+    files: Sequence[Path],
+    engines: tuple[Engine, Engine],
+    comparison: Comparison,
+    *,
+    told: Identity | None,
+    progress: Callable[[int], None],
+) -> None:
+    old, new = (engine.check(callers) for engine in engines)
+    for file in files:
+        sent = _read(file)
+        if sent is None:
+            comparison.skip(Skipped.MALFORMED, str(file))
+        else:
+            http = sent.http
+            route = route_of("", "", "") if http is None else route_of(http.method, http.host, http.path)
+            before = outcome_of(await _decide(old, sent))
+            comparison.captured += 1
+            after = await _decide(new, sent)
+            if told is not None and after.request is not None:
+                selection = engines[1].snapshot.select(after.request)
+                if selection and Given(told).overlooked(selection.providers, frozenset()):
+                    comparison.overlooked[told.provider] += 1
+            comparison.add(before, after, route, file.name)
+        progress(comparison.records)
 
 
 def _read(file: Path) -> AttributeContext | None:

@@ -5,12 +5,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from extauthz.app.own_issuer import OwnIssuer
-from extauthz.app.signing import in_vault_of
+from extauthz.app.own_issuer import seen_issuer
 from extauthz.app.values import jwt_providers
 from extauthz.app.vault import Secrets
 from extauthz.config import Config
-from extauthz.errors import ConfigError, KeySetError, Position, Problem, SigningError, StoreError
+from extauthz.errors import ConfigError, KeySetError, Position, Problem
 from extauthz.fetch import HttpFetcher
 from extauthz.identity import OwnKeys, Step, Wait, included_roles
 from extauthz.identity.explanation import token_step
@@ -34,18 +33,8 @@ async def judged(config: Config, secrets: Secrets, token: str, *, patience: floa
     Raises:
         ConfigError: A provider's local keys can't be used.
     """
-    tokens = config.tokens
-    if tokens is None:
-        return await _judged(_issuers(config, None), token, patience)
-    # Nothing is done that the audit log would have to know of.
-    own = OwnIssuer(config, tokens.model_copy(update={"audit": None}), in_vault_of(secrets, config), time.time)
-    try:
-        with suppress(SigningError, StoreError):  # what can't be had is part of the verdict
-            await own.keys.refresh()
-            await own.feed.look()
-        return await _judged(_issuers(config, own.own_keys), token, patience)
-    finally:
-        await own.close()
+    async with seen_issuer(config, secrets) as seen:
+        return await _judged(_issuers(config, seen.keys), token, patience)
 
 
 async def _judged(issuers: Sequence[JwtIssuer], token: str, patience: float) -> Judged | None:

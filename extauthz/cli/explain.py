@@ -95,7 +95,7 @@ def explain(
         elif named:
             given = named_caller(written, subject=subject, provider=provider, roles=role or (), claims=_claims(claims))
             question = replace(question, given=given)
-        told = explained(written, question, policies, patience=_PATIENCE)
+        told = explained(written, secrets, question, policies, patience=_PATIENCE)
     if output == "json":
         print(json.dumps(told, indent=2))
     else:

@@ -63,7 +63,7 @@ def replay(
     *.json) are judged by the policies in force and by the others; their credentials by the configured providers.
     """
     from extauthz.app.replaying import replay as compare
-    from extauthz.config import load_config
+    from extauthz.app.vault import Secrets
 
     if not paths:
         raise ExtAuthzError("name a decision log, for example: extauthz replay decisions.log --policies new/")
@@ -72,10 +72,11 @@ def replay(
         raise ExtAuthzError(f"unknown option: {options[0]} (see extauthz replay --help)")
     if not 0 <= examples <= _MAX_EXAMPLES:
         raise ExtAuthzError(f"--examples: a number from 0 to {_MAX_EXAMPLES}")
-    written = load_config(config, os.environ)
-    told = _caller(written, role, subject, provider)
-    with _progress(paths) as progress:
-        found = compare(written, paths, policies or (), told=told, examples=examples, progress=progress)
+    with Secrets(os.environ, passing=True) as secrets:
+        written = secrets.load(config)
+        told = _caller(written, role, subject, provider)
+        with _progress(paths) as progress:
+            found = compare(written, secrets, paths, policies or (), told=told, examples=examples, progress=progress)
     failed = _fails(found, fail_on)
     if output == "json":
         print(json.dumps({"ok": not failed, **found.as_json()}, indent=2))

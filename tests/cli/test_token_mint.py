@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,78 @@ def test_without_a_key(run: Command) -> None:
     result = run("token", "mint", "--subject", "x")
     assert (result.code, result.out) == (2, "")
     assert "there is no signing key yet" in result.err
+
+
+POLICY = """
+apiVersion: security.example.com/v1
+kind: AuthPolicy
+metadata: {name: orders}
+spec:
+  rules: [{name: read, role: user}]
+"""
+
+
+@pytest.fixture
+def policies(service: Command) -> Command:
+    """Policies beside the service, and as others to compare with."""
+    for folder in ("policies", "new"):
+        Path(folder).mkdir()
+        Path(folder, "orders.yaml").write_text(POLICY)
+    return service
+
+
+def test_explain_judges_it_as_the_server_does(policies: Command) -> None:
+    """By the service's own keys and revocations, without a server that would have to answer for them."""
+    asked = ["explain", "https://orders.example.com/", "-H", f"authorization: Bearer {minted(policies)}", "--output"]
+    told = policies(*asked, "json")
+    assert (told.code, json.loads(told.out)["reason"]) == (0, "allowed")
+    assert policies("token", "revoke", "token").code == 0
+    told = policies(*asked, "json")
+    assert (told.code, json.loads(told.out)["reason"]) == (1, "token-revoked")
+
+
+def test_replay_judges_it_as_the_server_does(policies: Command) -> None:
+    """A recorded CheckRequest with a token of the service's own."""
+    token = minted(policies)
+    http = {"method": "GET", "host": "orders.example.com", "path": "/", "headers": {"authorization": f"Bearer {token}"}}
+    Path("check.json").write_text(json.dumps({"attributes": {"request": {"http": http}}}))
+    Path("new", "orders.yaml").write_text(POLICY.replace("role: user", "role: admin"))
+    asked = ["replay", "check.json", "--policies", "new", "--output", "json"]
+    assert json.loads(policies(*asked).out)["denied"] == 1
+    assert policies("token", "revoke", "token").code == 0
+    assert json.loads(policies(*asked).out)["denied"] == 0
+
+
+def test_nothing_is_made_by_looking(policies: Command) -> None:
+    """Where the service has not run yet: no key, no store, no log, and an answer that says what is missing."""
+    token = minted(policies)
+    for made in ("audit.log", "audit.key"):
+        Path(made).unlink()
+    Path("state.db").unlink()
+    shutil.rmtree("signing-keys")
+    before = sorted(Path().iterdir())
+    told = policies(
+        "explain", "https://orders.example.com/", "-H", f"authorization: Bearer {token}", "--output", "json"
+    )
+    assert (told.code, json.loads(told.out)["reason"]) == (1, "keys-unavailable")
+    assert policies("token", "verify", "token").out.startswith("keys-unavailable")
+    assert sorted(Path().iterdir()) == before
+
+
+def test_what_is_in_a_server_s_memory_is_not_known(policies: Command) -> None:
+    """And that is said."""
+    token = minted(policies)
+    Path("extauthz.yaml").write_text(CONFIGURATION.replace('"sqlite:state.db"', '"memory:"'))
+    told = policies("explain", "https://orders.example.com/", "-H", f"authorization: Bearer {token}")
+    assert told.code == 0
+    assert "what a server has revoked is known to that process alone" in told.out
+
+
+def test_a_store_that_is_down_refuses_as_in_the_server(policies: Command) -> None:
+    """And the explanation says what could not be read."""
+    token = minted(policies)
+    Path("extauthz.yaml").write_text(CONFIGURATION.replace('"sqlite:state.db"', '"redis://127.0.0.1:1"'))
+    told = policies("explain", "https://orders.example.com/", "-H", f"authorization: Bearer {token}")
+    assert told.code == 1
+    assert told.out.startswith("DENIED 503  store-unavailable")
+    assert "the revocations can't be read: " in told.out
