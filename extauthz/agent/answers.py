@@ -35,6 +35,8 @@ class Refused:
     """The service does not want to: the same question will have the same answer until somebody changes something."""
 
     fault: str
+    retry_after: float = 0.0
+    """Seconds for which the service does not want to be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,13 @@ class Unanswered:
     """The service can't, or could not be asked: it is worth asking again."""
 
     fault: str
+    retry_after: float = 0.0
+    """Seconds for which the service does not want to be asked again."""
 
 
-def read_answer(status: int, body: bytes, now: float, *, name: str) -> Issued | Refused | Unanswered:
+def read_answer(
+    status: int, body: bytes, now: float, *, name: str, retry_after: float | None = None
+) -> Issued | Refused | Unanswered:
     """What an answer says; ``name`` is the member that has the token, ``now`` is in seconds since the epoch.
 
     Faults name an error code at most: what else is in a body may be what was sent, come back.
@@ -59,7 +65,8 @@ def read_answer(status: int, body: bytes, now: float, *, name: str) -> Issued | 
         code = said.get("error")
         told = f" {code}" if isinstance(code, str) and _CODE.fullmatch(code) else ""
         fault = f"the token service answered {status}{told}"
-        return Refused(fault) if status in _REFUSALS and told else Unanswered(fault)
+        pause = retry_after or 0.0
+        return Refused(fault, pause) if status in _REFUSALS and told else Unanswered(fault, pause)
     token, kind = said.get(name), said.get("token_type")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         return Unanswered(f"what the token service answered has no {name}")

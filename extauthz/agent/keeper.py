@@ -32,6 +32,8 @@ _LEAST = 0.2
 """Seconds between two tokens, however short they live."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+LONGEST_ASKED = 60.0
+"""Seconds for which the service may ask for a pause; a rate of its own is over by then."""
 _SLICE = 1.0
 """Seconds of one sleep: it is by a clock that stands still while the machine sleeps, and nobody wakes it."""
 _SHARE = 3
@@ -190,7 +192,7 @@ class TokenKeeper:
         self._metrics.renewed("refused" if self._refused else "failed")
         self.fault = answer.fault
         self._failures += 1
-        self._due = self._clock() + self._back_off()
+        self._due = self._clock() + max(self._back_off(), self._asked_for(answer.retry_after))
         left = None if held is None else round(self.left(held))
         _log.warning("token not renewed", problem=answer.fault, again=round(self._due - self._clock(), 1), left=left)
 
@@ -237,6 +239,10 @@ class TokenKeeper:
         if held is not None:
             longest = min(longest, max(self.left(held) / _SHARE, _SHORT_PAUSE))
         return longest * (0.5 + self._chance() / 2)
+
+    def _asked_for(self, pause: float) -> float:
+        """A pause that the service asks for, a tenth longer at most: not all who were told so come at once."""
+        return min(pause, LONGEST_ASKED) * (1 + _JITTER * self._chance())
 
     def _until_next(self) -> float:
         """Until a token is due, ends, or should be written once more."""

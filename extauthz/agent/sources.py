@@ -27,16 +27,25 @@ _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _MOST = 65_536
 
 
+class ServiceAnswer(Posted, Protocol):
+    """What the token service answered."""
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which it wants to be asked again; None if it did not say so."""
+        ...
+
+
 class Poster(Protocol):
     """Posts to the token service, within a bounded time and size. ``extauthz.fetch.HttpFetcher`` is the real one."""
 
     async def post(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str], settings: FetchSettings
-    ) -> Posted:
+    ) -> ServiceAnswer:
         """The answer to a form. Raises UpstreamError, whose text holds nothing of form and headers."""
         ...
 
-    async def post_json(self, url: str, value: Mapping[str, str], settings: FetchSettings) -> Posted:
+    async def post_json(self, url: str, value: Mapping[str, str], settings: FetchSettings) -> ServiceAnswer:
         """The answer to a JSON object. Raises UpstreamError, whose text holds nothing of it."""
         ...
 
@@ -99,7 +108,7 @@ class _Endpoint:
             posted = await self.poster.post(self.url, {**form, **proof.form}, proof.headers, self.reach)
         except (UpstreamError, KeySetError) as error:
             return Unanswered(str(error))
-        return read_answer(posted.status, posted.body, self.now(), name="access_token")
+        return _read_answer(posted, self.now(), "access_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +212,14 @@ class _Renewal:
             posted = await self.poster.post_json(self.url, {"token": shown}, self.reach)
         except UpstreamError as error:
             return Unanswered(str(error))
-        return read_answer(posted.status, posted.body, self.now(), name="token")
+        return _read_answer(posted, self.now(), "token")
 
     async def settle(self) -> str:
         return ""
+
+
+def _read_answer(posted: ServiceAnswer, now: float, name: str) -> Answer:
+    return read_answer(posted.status, posted.body, now, name=name, retry_after=posted.retry_after)
 
 
 def _read(file: Path) -> str:

@@ -66,6 +66,8 @@ class FormAnswer:
     media_type: str
     """In lower case, without parameters."""
     body: bytes
+    retry_after: float | None = None
+    """Seconds after which the server wants to be asked again (RFC 9110 section 10.2.3); None if it did not say so."""
 
 
 class HttpFetcher:
@@ -115,7 +117,9 @@ class HttpFetcher:
 
         async def read(response: httpx2.Response) -> FormAnswer:
             answered = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            return FormAnswer(response.status_code, answered, await read_body(response, target.name))
+            pause = response.headers.get("retry-after", "")
+            body = await read_body(response, target.name)
+            return FormAnswer(response.status_code, answered, body, float(pause) if _is_count(pause) else None)
 
         try:
             async with asyncio.timeout(self._deadline):

@@ -36,6 +36,14 @@ def test_a_life_that_only_the_token_tells() -> None:
     assert read_then.lifetime == 300
 
 
+@pytest.mark.parametrize(("status", "kind"), [(429, Unanswered), (503, Unanswered), (400, Refused)])
+def test_a_pause_goes_with_the_answer(status: int, kind: type[Refused | Unanswered]) -> None:
+    """Whatever the service could not or would not do."""
+    answer = read_answer(status, b'{"error":"slow_down"}', NOW, name="access_token", retry_after=7.0)
+    assert isinstance(answer, kind)
+    assert answer.retry_after == 7.0
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -114,6 +114,22 @@ async def test_an_outage_is_bridged_by_the_old_token(world: World) -> None:
     assert world.keeper.fault == ""
 
 
+@pytest.mark.parametrize("asked", [20.0, 60.0, 86_400.0])
+async def test_the_service_may_ask_for_a_pause(world: World, asked: float) -> None:
+    """``Retry-After`` is respected, for a minute at most; a shorter one than the pause of our own changes nothing."""
+    world.answers = [Unanswered("429", retry_after=asked), Unanswered("503", retry_after=0.1), Issued("token-0", 300)]
+    await world.until(1100)
+    assert world.times == [0, min(asked, 60), min(asked, 60) + 1]
+
+
+async def test_who_was_told_to_pause_does_not_come_in_step(tmp_path: Path) -> None:
+    """Never before it was said, and a tenth later at most."""
+    world = World(tmp_path, chance=0.999)
+    world.answers = [Unanswered("503", retry_after=20), Issued("token-0", 300)]
+    await world.until(1025)
+    assert 21.9 <= world.times[1] <= 22
+
+
 async def test_a_token_that_has_ended_is_removed(world: World) -> None:
     """It opens nothing; that there is none is a clearer word. Afterwards a new one comes as if nothing had been."""
     world.answers = [Issued("token-0", 300), *[DOWN] * 60]

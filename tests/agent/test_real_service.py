@@ -102,7 +102,7 @@ def test_an_agent_and_a_real_service(
     a Check would accept, and the audit log that both wrote to is whole.
     """
     capsys.readouterr()
-    words = ["--role", "billing", "--renew", "--refresh", "--lifetime", "2s"]
+    words = ["--role", "billing", "--renew", "--refresh", "--lifetime", "3s"]
     assert server.command("token", "client", "add", "billing", *words) == 0
     (tmp_path / "secret").write_text(capsys.readouterr().out)
     proof = ["--client-id", "billing", "--client-secret-file", str(tmp_path / "secret")]

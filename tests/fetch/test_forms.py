@@ -52,6 +52,18 @@ async def test_json_is_posted(server: Server, fetcher: HttpFetcher) -> None:
     assert "\r\ncontent-length: 19\r\n" in head
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("7", 7.0), ("0", 0.0), ("-1", None), ("1e9", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 20, None)],
+)
+async def test_a_pause_that_is_asked_for(
+    server: Server, fetcher: HttpFetcher, said: str, seconds: float | None
+) -> None:
+    """Seconds, as everybody writes it; nothing else is taken for one."""
+    server.answers["/i"] = http(503, b"{}", f"retry-after: {said}")
+    assert (await fetcher.post(f"{server.url}/i", FORM, HEADERS, OPEN)).retry_after == seconds
+
+
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 303, 307, 308, 400, 401, 429, 500, 503])
 async def test_any_status_is_an_answer(server: Server, fetcher: HttpFetcher, status: int) -> None:
     """T64: what a status means is for the asker; a redirect is an answer too, and is not followed even to the same host."""
