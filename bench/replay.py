@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.report import promised
 from extauthz.app.replaying import replay
 from extauthz.app.values import credential_places, policy_settings, request_rules
+from extauthz.app.vault import Secrets
 from extauthz.capture import CaptureWriter
 from extauthz.config import load_config
 from extauthz.model import AttributeContext, Decision, Deny, HttpAttributes, Identity, Peer, Reason, VerifiedClaims
@@ -98,7 +99,7 @@ def main() -> int:
             f"a record costs {plain[0]:.0f} us, with capture {lines[0]:.0f} us and {log.stat().st_size / RECORDS:.0f} bytes"
         )
         started = time.process_time()
-        found = replay(config, [str(log)], [str(narrow)])
+        found = replay(config, Secrets({}), [str(log)], [str(narrow)])
         seconds = time.process_time() - started
     print(
         f"{found.compared:,} records replayed in {seconds:.1f} s of CPU, {found.compared - found.unchanged:,} changed"

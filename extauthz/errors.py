@@ -14,6 +14,7 @@
     +-- StoreError              what keeps the token service's records can't be reached or written to
     +-- SigningError            a signing key can't be had or used now
     |   +-- AlreadyRotatedError somebody else has made the next key
+    |   +-- KeysWentBackError   the keys are older than those that were seen before
     +-- AuditError              the audit log can't be written, and nothing may be done without it
 """
 
@@ -27,6 +28,7 @@ __all__ = [
     "EntryError",
     "ExtAuthzError",
     "KeySetError",
+    "KeysWentBackError",
     "PolicyError",
     "Position",
     "Problem",
@@ -126,6 +128,10 @@ class SigningError(ExtAuthzError):
 
 class AlreadyRotatedError(SigningError):
     """The newest key is another one than was thought: somebody else has made it."""
+
+
+class KeysWentBackError(SigningError):
+    """The signing keys are older than those that were seen before: a backup was restored, or they were made anew."""
 
 
 class AuditError(ExtAuthzError):

@@ -92,10 +92,12 @@ def build(
 ) -> tuple[Server, Telemetry]:
     """All objects of one server, in the running event loop; nothing is opened yet. ``changed`` is told of secrets."""
     tokens = config.tokens
+    metrics = Metrics(version=__version__)
+    waits = None if tokens is None else metrics.token_waits(time.monotonic)
     own = (
         None
-        if tokens is None
-        else OwnIssuer(config, tokens, None if secrets is None else in_vault_of(secrets, config), time.time)
+        if tokens is None or waits is None
+        else OwnIssuer(config, tokens, None if secrets is None else in_vault_of(secrets, config), time.time, waits)
     )
     identity = authenticator(config, HttpFetcher(), time.time, None if own is None else own.own_keys)
     counted = rate_limiter(config, time.monotonic)
@@ -110,12 +112,13 @@ def build(
     readiness = Readiness(
         (provider.name for provider in config.providers), () if tokens is None else (SIGNING_KEYS, REVOCATIONS)
     )
-    metrics = Metrics(version=__version__)
     metrics.watch_providers(identity.states)
     metrics.watch_token_cache(identity.cache_counts)
     metrics.watch_limiter(counted.memory)
     if counted.store is not None:
         metrics.watch_store(counted.store)
+    if secrets is not None:
+        metrics.watch_vault(secrets.counts, lambda: secrets.unrevoked)
     admin = listener(config.listen.admin) if worker is None else worker.admin_listener
     activity = (
         Activity(now=time.time, clock=time.monotonic, omit=config.telemetry.decisions.omit)
@@ -152,7 +155,11 @@ def build(
             max_waiting=config.check.max_in_flight,
             clock=time.monotonic,
         )
-    served = None if tokens is None or own is None else ServedTokens(config, tokens, own, identity, metrics)
+    served = (
+        None
+        if tokens is None or own is None or waits is None
+        else ServedTokens(config, tokens, own, identity, telemetry=telemetry, waits=waits)
+    )
     settings = policy_settings(config)
 
     def compile_policies(texts: Sequence[PolicyText], generation: int) -> Snapshot:
@@ -182,7 +189,9 @@ def build(
         readiness=readiness,
         http=None
         if served is None
-        else HttpParts(listener(config.listen.http), served.answer, None if worker is None else worker.http),
+        else HttpParts(
+            listener(config.listen.http), served.answer, None if worker is None else worker.http, served.observer
+        ),
         metrics=metrics.page,
         activity=None if activity is None else watch.look,
         certified=metrics.certificate,

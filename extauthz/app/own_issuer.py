@@ -15,11 +15,12 @@ from pathlib import Path
 
 from extauthz.app.audit_log import audit_log
 from extauthz.app.signing import InVault, in_vault_of, signing_keys
-from extauthz.app.token_store import token_store
+from extauthz.app.token_store import KeptTokens, token_store
 from extauthz.app.vault import Secrets
 from extauthz.config import Config, Tokens
 from extauthz.errors import SigningError, StoreError
 from extauthz.identity import OwnKeys
+from extauthz.telemetry import TimedStore, TokenWaits
 from extauthz.tokens.ports import AuditEvent, AuditLog
 from extauthz.tokens.revocation_feed import RevocationFeed
 from extauthz.tokens.revocation_list import RevocationList
@@ -31,10 +32,21 @@ __all__ = ["OwnIssuer", "Seen", "seen_issuer"]
 class OwnIssuer:
     """The parts, which belong to one event loop; nothing is opened yet."""
 
-    def __init__(self, config: Config, tokens: Tokens, in_vault: InVault | None, now: Callable[[], float]) -> None:
-        """Build them. Raises ConfigError if the store, the keys or the log can't be used as they are configured."""
+    def __init__(
+        self,
+        config: Config,
+        tokens: Tokens,
+        in_vault: InVault | None,
+        now: Callable[[], float],
+        waits: TokenWaits | None = None,
+    ) -> None:
+        """Build them; ``waits``, if given, measures the store.
+
+        Raises ConfigError if the store, the keys or the log can't be used as they are configured.
+        """
         self.issuer = tokens.issuer
-        self.kept = token_store(config)
+        store = token_store(config)
+        self.kept: KeptTokens = store if waits is None else TimedStore(waits, store)
         self.known = RevocationList(max_staleness=tokens.revocations_max_age)
         self.store = RevokingStore(self.kept, self.known)
         self.feed = RevocationFeed(
@@ -108,18 +120,6 @@ async def seen_issuer(config: Config, secrets: Secrets) -> AsyncIterator[Seen]:
 
 def _exists(file: str) -> bool:
     return Path(file).exists()
-
-
-def _log_file(tokens: Tokens, now: Callable[[], float]) -> AuditFile | None:
-    if tokens.audit is None:
-        return None
-    return AuditFile(
-        tokens.audit.file,
-        audit_key(tokens.audit.key_file, make=True),
-        now=now,
-        clock=time.monotonic,
-        when_it_fails=tokens.audit.when_it_fails,
-    )
 
 
 class _NoLog:

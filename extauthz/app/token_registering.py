@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from extauthz.app.token_records import TokenRecords, opened_records, who
-from extauthz.app.token_revoking import everything_of
 from extauthz.app.written_clients import client_value
 from extauthz.config import Config, TokenClient, Tokens, token_client_faults
 from extauthz.errors import ExtAuthzError, KeySetError
@@ -166,7 +165,6 @@ def _is_written(records: TokenRecords, client_id: str) -> bool:
 async def _end_all(records: TokenRecords, client_id: str) -> None:
     """End access tokens and sessions of a client; both are durable when this returns."""
     await records.store.revoke(end_of_everything("client", client_id, time.time()))
-    await records.store.revoke([everything_of("client", client_id, time.time())])
     await records.store.end_families(client_id=client_id)
 
 

@@ -20,9 +20,10 @@ from extauthz.errors import AuditError, StoreError
 from extauthz.identity import Authenticator, ClientAssertions, OwnTokens
 from extauthz.model import Deny, Identity
 from extauthz.serving import Readiness
-from extauthz.telemetry import Metrics, RevocationCounts
+from extauthz.telemetry import AuditFile, HttpRequests, RevocationCounts, Telemetry, TimedSigner, TokenWaits
 from extauthz.tokens.assembly import Surroundings, TokenSettings, assemble
 from extauthz.tokens.door import Rates
+from extauthz.tokens.endpoints import Endpoints
 from extauthz.tokens.families import RefreshTimes
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 from extauthz.tokens.metadata import ASSERTION_ALGORITHMS
@@ -51,18 +52,30 @@ class ServedTokens:
     """The service, built; belongs to one event loop."""
 
     def __init__(
-        self, config: Config, tokens: Tokens, own: OwnIssuer, identity: Authenticator, metrics: Metrics
+        self,
+        config: Config,
+        tokens: Tokens,
+        own: OwnIssuer,
+        identity: Authenticator,
+        *,
+        telemetry: Telemetry,
+        waits: TokenWaits,
     ) -> None:
         """Build it; the files of the clients are read here. Raises ConfigError if they can't be used."""
         assertions = ClientAssertions(frozenset(ASSERTION_ALGORITHMS))
         self._own = own
         self._files = ClientFiles(tokens, assertions)
         self._clashes = ""
+        metrics = telemetry.metrics
+        self.observer = HttpRequests(
+            metrics.http_series(), Endpoints(tokens.issuer), telemetry.tracer, clock=time.monotonic
+        )
+        """Sees the requests to the http listener."""
         around = Surroundings(
             store=own.store,
-            signer=own.keys,
+            signer=TimedSigner(waits, own.keys),
             reader=OwnTokens(tokens.issuer, own.own_keys, now=time.time),
-            subjects=_Subjects(identity),
+            subjects=_Subjects(identity, waits),
             assertions=assertions,
             audit=own.audit,
             meter=TokenMeter(time.monotonic, _MAX_NAMES),
@@ -71,6 +84,7 @@ class ServedTokens:
             random_bytes=os.urandom,
         )
         self._service, self._registry = assemble(token_settings(config, tokens), self._files.read(), around)
+        metrics.watch_signing(own.keys.state)
         metrics.watch_revocations(self._revocations)
         if own.log is not None:
             metrics.watch_audit(own.log.counts)
@@ -136,25 +150,27 @@ class ServedTokens:
         clash = f"in the store too, where they don't count: {self._clashes}" if self._clashes else "in force"
         readiness.part_told("token clients", ok=not error, text=f"as before: {error}" if error else clash)
         if self._own.log is not None:
-            ok, text = _log_state(self._own.log.probe)
+            ok, text = _log_state(self._own.log)
             readiness.part_told("audit log", ok=ok, text=text)
 
     async def _store_state(self) -> tuple[bool, str]:
         try:
-            return True, await self._own.kept.look() or "in use"
+            told = await self._own.kept.look()
         except StoreError as error:
-            return False, str(error)
+            return False, f"{error}; looked at again every {_LOOK_AT_STORE:g} s"
+        return True, f"in use{f': {told}' if told else ''}, looked at again every {_LOOK_AT_STORE:g} s"
 
 
 class _Subjects:
     """Implements ``extauthz.tokens.ports.SubjectVerifier`` by the providers of this process."""
 
-    def __init__(self, identity: Authenticator) -> None:
+    def __init__(self, identity: Authenticator, waits: TokenWaits) -> None:
         self._identity = identity
+        self._waits = waits
 
     async def verify(self, token: str, providers: frozenset[str]) -> tuple[Identity, float | None] | Deny:
         """Whom a token proves to one of these providers, and until when."""
-        verdict = await self._identity.verify(token, providers, within=_FOREIGN_KEYS)
+        verdict = await self._waits.waited("provider", self._identity.verify(token, providers, within=_FOREIGN_KEYS))
         return verdict if isinstance(verdict, Deny) else (verdict, verdict.expires)
 
 
@@ -175,9 +191,11 @@ def token_settings(config: Config, tokens: Tokens) -> TokenSettings:
     )
 
 
-def _log_state(probe: Callable[[], None]) -> tuple[bool, str]:
+def _log_state(log: AuditFile) -> tuple[bool, str]:
+    counts = log.counts()
+    told = f"{counts.written} written" + (f", {counts.failed} could not be" if counts.failed else "")
     try:
-        probe()
+        log.probe()
     except AuditError as error:
-        return False, str(error)
-    return True, "in use"
+        return False, f"{error}; {told}, tried again with each event"
+    return True, f"in use, {told}"

@@ -51,6 +51,10 @@ class Connections:
         self._waiting: dict[object, Callable[[], object]] = {}
         self._taking = False
         self._closed = False
+        self.cut = 0
+        """Connections that were ended to make room."""
+        self.malformed = 0
+        """What came and was no request."""
         self.leaving = False
         """Whether clients should go elsewhere with their next request."""
 
@@ -59,6 +63,11 @@ class Connections:
         self._make = make
         self._socket.setblocking(False)
         self._resume()
+
+    @property
+    def held(self) -> int:
+        """How many there are."""
+        return len(self._places)
 
     def opened(self, protocol: asyncio.Protocol) -> None:
         """Count a connection whose handshake is over."""
@@ -127,6 +136,7 @@ class Connections:
 
     def _make_room(self) -> None:
         """End the connection that has waited longest for its client. It needs a moment, but holds no place any more."""
+        self.cut += 1
         longest = next(iter(self._waiting))
         self._places.discard(longest)
         self._waiting.pop(longest)()

@@ -117,6 +117,15 @@ class EmbeddedServer:
         if self._task is not None:
             await asyncio.shield(self._task)
 
+    def connection_counts(self) -> tuple[int, int, int]:
+        """How many connections there are, how many were cut off to make room, and what came that was no request."""
+        servers = self._server.servers
+        return (
+            sum(one.held for one in servers),
+            sum(one.cut for one in servers),
+            sum(one.malformed for one in servers),
+        )
+
     def leave(self) -> None:
         """Let each connection end with its next answer, while new ones are still taken."""
         for connections in self._server.servers:

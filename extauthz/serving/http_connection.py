@@ -81,6 +81,7 @@ class HttpConnection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text
         """Answer what is no request."""
+        self._connections.malformed += 1
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             headers = [
                 ("content-type", "application/json"),

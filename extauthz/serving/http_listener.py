@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
+from typing import Any, Protocol
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
@@ -26,7 +27,7 @@ from extauthz.serving.http_connection import HttpConnection
 from extauthz.serving.listener import Listener
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 
-__all__ = ["HTTP", "HttpAnswerer", "HttpApp", "HttpLimits", "HttpServer"]
+__all__ = ["HTTP", "HttpAnswerer", "HttpApp", "HttpCounts", "HttpLimits", "HttpObserver", "HttpServer"]
 
 _log = structlog.get_logger()
 
@@ -35,6 +36,40 @@ HTTP = "listen.http"
 
 HttpAnswerer = Callable[[HttpQuestion], Awaitable[HttpAnswer]]
 """Answers what is asked on the http listener. Refusals are answers; whatever it raises is a fault, and answered as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCounts:
+    """How the listener is doing."""
+
+    in_flight: int
+    """Requests that are being answered."""
+    connections: int
+    """Those that hold a place."""
+    cut: int
+    """Connections that were closed to make room."""
+    malformed: int
+    """What came and was no request."""
+
+
+class HttpObserver(Protocol):
+    """Sees each request from outside. None of this raises or waits."""
+
+    def watch(self, counts: Callable[[], HttpCounts]) -> None:
+        """Show these counts. Called once."""
+        ...
+
+    def begin(self, method: str, path: str, headers: Mapping[str, tuple[str, ...]]) -> Any:
+        """The header of a request is there. What is returned goes to one of the others, in the same task."""
+        ...
+
+    def finish(self, begun: Any, method: str, status: int) -> None:
+        """It was answered."""
+        ...
+
+    def abandon(self, begun: Any) -> None:
+        """The client has left before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +128,65 @@ class HttpServer(EmbeddedServer):
         answer: HttpAnswerer,
         certificates: Certificates | None = None,
         limits: HttpLimits | None = None,
+        observer: HttpObserver | None = None,
     ) -> None:
         """Put the server together; nothing is opened yet. ``certificates`` are given if the listener has ``tls``."""
         chosen = limits or HttpLimits()
-        self.app = HttpApp(answer, chosen)
+        self.app = HttpApp(answer, chosen, observer=observer)
         super().__init__(HTTP, listener, self.app, certificates, chosen.connection)
+        if observer is not None:
+            observer.watch(self.counts)
+
+    def counts(self) -> HttpCounts:
+        """How it is doing."""
+        connections, cut, malformed = self.connection_counts()
+        return HttpCounts(self.app.in_flight, connections, cut, malformed)
 
 
 class HttpApp:
     """Whoever answers, as an ASGI application."""
 
-    def __init__(self, answer: HttpAnswerer, limits: HttpLimits, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        answer: HttpAnswerer,
+        limits: HttpLimits,
+        now: Callable[[], float] = time.time,
+        observer: HttpObserver | None = None,
+    ) -> None:
         """Keep what answers; ``now`` gives seconds since the epoch."""
+        self._observer = observer
         self._answer = answer
         self._limits = limits
         self._now = now
-        self._in_flight = 0
+        self.in_flight = 0
+        """Requests that are being answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        headers, observer = _headers(scope), self._observer
+        if observer is None:
+            await self._respond(scope, headers, receive, send)
+            return
+        method: str = scope["method"]
+        begun = observer.begin(method, scope["raw_path"].decode("latin-1"), headers)
+        status: int | None = None
+        try:
+            status = await self._respond(scope, headers, receive, send)
+        finally:
+            if status is None:
+                observer.abandon(begun)
+            else:
+                observer.finish(begun, method, status)
+
+    async def _respond(
+        self, scope: Scope, headers: Mapping[str, tuple[str, ...]], receive: Receive, send: Send
+    ) -> int | None:
+        """Answer; gives the status, or None if the client has left."""
         connection: HttpConnection = scope["state"]["connection"]
         try:
-            answer, last = await self._judge(scope, receive)
+            answer, last = await self._judge(scope, headers, receive)
         except _Gone:
-            return
+            return None
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             _log.error("a request could not be answered", listener=HTTP, fault=describe(error))
             answer, last = _FAULT, False
@@ -127,12 +197,14 @@ class HttpApp:
         except TimeoutError:
             # It does not read.
             connection.transport.abort()
+        return answer.status
 
-    async def _judge(self, scope: Scope, receive: Receive) -> tuple[HttpAnswer, bool]:
+    async def _judge(
+        self, scope: Scope, headers: Mapping[str, tuple[str, ...]], receive: Receive
+    ) -> tuple[HttpAnswer, bool]:
         """The answer to a request, and whether the connection has to end with it."""
         if _header_size(scope) > self._limits.connection.header_bytes:
             return _LARGE_HEADER, True
-        headers = _headers(scope)
         if "transfer-encoding" in headers and ("content-length" in headers or scope["http_version"] != "1.1"):
             # Who stands in front may have believed the other one, and take the rest for another request. HTTP/1.0 knows no
             # chunks, and who speaks it may have passed them on as they are (RFC 9112 section 6.1).
@@ -145,16 +217,16 @@ class HttpApp:
         if body is None:
             await _discard(receive)
             return _refusal(413, "invalid_request", f"the body is larger than {self._limits.body_bytes} bytes"), True
-        if self._in_flight >= self._limits.in_flight:
+        if self.in_flight >= self._limits.in_flight:
             return _TOO_MANY, False
-        self._in_flight += 1
+        self.in_flight += 1
         try:
             async with asyncio.timeout(self._limits.deadline):
                 answer = await self._answer(_question(scope, headers, body, self._now()))
         except TimeoutError:
             return _TOO_LATE, False
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
         if fault := _fault_of(answer):
             raise ValueError(fault)
         return answer, False

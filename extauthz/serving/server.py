@@ -26,7 +26,7 @@ from extauthz.serving.certificates import Certificates
 from extauthz.serving.faults import describe
 from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.health import Health
-from extauthz.serving.http_listener import HTTP, HttpAnswerer, HttpServer
+from extauthz.serving.http_listener import HTTP, HttpAnswerer, HttpObserver, HttpServer
 from extauthz.serving.listener import Address, Listener, check_listener
 from extauthz.serving.readiness import Readiness
 from extauthz.serving.reload import PolicyReloader
@@ -53,6 +53,7 @@ class HttpParts:
     answer: HttpAnswerer
     descriptor: int | None = None
     """Of the listening socket that the supervisor has opened for all workers; None: this process opens its own."""
+    observer: HttpObserver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,12 @@ class Server:
         app = admin_app(parts.readiness, parts.metrics, parts.activity)
         self._admin = AdminServer(parts.admin, app, self._certificates.get(ADMIN))
         if parts.http is not None:
-            self._http = HttpServer(parts.http.listener, parts.http.answer, self._certificates.get(HTTP))
+            self._http = HttpServer(
+                parts.http.listener,
+                parts.http.answer,
+                self._certificates.get(HTTP),
+                observer=parts.http.observer,
+            )
         try:
             self.admin_address = self._admin.bind()
             self.check_address = self._check.bind(_CHECK)

@@ -11,6 +11,7 @@ from extauthz.telemetry.audit_lines import AuditKey
 from extauthz.telemetry.audit_reading import AuditReport, audit_lines, check_audit
 from extauthz.telemetry.audit_series import AuditCounts
 from extauthz.telemetry.exposition import Samples, read_samples
+from extauthz.telemetry.http_requests import HttpRequests
 from extauthz.telemetry.logs import configure as configure_logs
 from extauthz.telemetry.logs import toggle_debug
 from extauthz.telemetry.merging import MergedMetrics
@@ -19,6 +20,7 @@ from extauthz.telemetry.observer import Telemetry, open_telemetry
 from extauthz.telemetry.phases import Phases
 from extauthz.telemetry.revocation_series import RevocationCounts
 from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSettings
+from extauthz.telemetry.token_waits import TimedSigner, TimedStore, TokenWaits
 
 __all__ = [
     "Activity",
@@ -28,6 +30,7 @@ __all__ = [
     "AuditKey",
     "AuditReport",
     "DecisionSettings",
+    "HttpRequests",
     "LoadOutcome",
     "MergedMetrics",
     "Metrics",
@@ -37,6 +40,9 @@ __all__ = [
     "Rotation",
     "Samples",
     "Telemetry",
+    "TimedSigner",
+    "TimedStore",
+    "TokenWaits",
     "TraceSettings",
     "audit_key",
     "audit_lines",

@@ -13,6 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 __all__ = ["MergedMetrics", "families_of"]
 
+
+def _furthest(values: Iterable[float]) -> float:
+    """The one that is furthest from zero, on whichever side."""
+    return max(values, key=abs)
+
+
 _GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "extauthz_policy_generation": min,
     "extauthz_provider_usable": min,
@@ -23,6 +29,16 @@ _GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "extauthz_certificate_expires_timestamp_seconds": min,
     "extauthz_revocations": max,
     "extauthz_revocations_age_seconds": max,
+    "extauthz_signing_usable": min,
+    "extauthz_signing_keys": min,
+    "extauthz_signing_key_age_seconds": max,
+    "extauthz_signing_rotation_due_timestamp_seconds": min,
+    "extauthz_signing_keys_read_age_seconds": max,
+    "extauthz_token_store_usable": min,
+    "extauthz_token_store_warned": max,
+    "extauthz_vault_available": min,
+    "extauthz_vault_token_ttl_seconds": min,
+    "extauthz_vault_clock_skew_seconds": _furthest,
     "process_start_time_seconds": min,
     "process_max_fds": min,
 }

@@ -21,9 +21,14 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.audit_series import AuditCounts, AuditSeries
+from extauthz.telemetry.http_series import HttpSeries
 from extauthz.telemetry.loaded import LoadedCounter
 from extauthz.telemetry.revocation_series import RevocationCounts, RevocationSeries
+from extauthz.telemetry.signing_series import SigningSeries
 from extauthz.telemetry.token_series import TokenSeries
+from extauthz.telemetry.token_waits import TokenWaits
+from extauthz.telemetry.vault_series import VaultCounts, VaultSeries
+from extauthz.tokens.key_view import SigningState
 
 __all__ = ["CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
 
@@ -250,6 +255,22 @@ class Metrics:
     def token_series(self) -> TokenSeries:
         """The series of the token service. To be called once."""
         return TokenSeries(self._registry)
+
+    def token_waits(self, clock: Callable[[], float]) -> TokenWaits:
+        """The series of what token requests wait for. To be called once."""
+        return TokenWaits(self._registry, clock)
+
+    def http_series(self) -> HttpSeries:
+        """The series of the http listener. To be called once."""
+        return HttpSeries(self._registry)
+
+    def watch_signing(self, state: Callable[[], SigningState]) -> None:
+        """Show the signing keys, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(SigningSeries(state))
+
+    def watch_vault(self, counts: Callable[[], VaultCounts | None], unrevoked: Callable[[], int]) -> None:
+        """Show Vault, if there is one, asked for whenever Prometheus asks us. To be called once."""
+        self._registry.register(VaultSeries(counts, unrevoked))
 
     def watch_revocations(self, counts: Callable[[], RevocationCounts]) -> None:
         """Show how revocations are doing, asked for whenever Prometheus asks us. To be called once."""

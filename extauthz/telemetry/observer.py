@@ -103,6 +103,11 @@ class Telemetry:
         return self._sink is not None and self._told_phases
 
     @property
+    def tracer(self) -> "CheckTracer | None":
+        """What makes spans; None if nobody asked for them."""
+        return self._tracer
+
+    @property
     def traces(self) -> bool:
         """Whether some Checks have spans."""
         return self._tracer is not None

@@ -6,15 +6,18 @@ A test holds the two equal.
 """
 
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from extauthz.telemetry.audit_series import AuditCounts
 from extauthz.telemetry.merging import MergedMetrics, families_of
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.revocation_series import RevocationCounts
+from extauthz.tokens.key_view import KeyState, SigningState
 
 __all__ = ["page"]
 
@@ -26,8 +29,8 @@ _HEAD = """# Metrics
 Prometheus does. Label values are names of the configuration or words of a fixed table, never anything of a request: no client
 can grow the memory of the server or of Prometheus. Series begin at zero when the server starts or a policy is loaded.
 
-With `telemetry.traces` on, `extauthz_check_duration_seconds` has exemplars: the trace of a request in each bucket. They are in
-OpenMetrics, and with one worker only; several workers are added up, and what died is kept in the sums ([workers.md](workers.md)).
+With `telemetry.traces` on, `extauthz_check_duration_seconds` and `extauthz_http_request_duration_seconds` have exemplars: the
+trace of a request in each bucket. They are in OpenMetrics, and with one worker only; several workers are added up, and what died is kept in the sums ([workers.md](workers.md)).
 
 `mesh/observability` in the repository has alerting and recording rules with their tests (`rules.yaml`), and a Grafana dashboard
 (`dashboard.json`). `extauthz top` shows the same on a terminal.
@@ -72,6 +75,23 @@ class _Sample:
     leased: int = 0
     local: int = 0
     denied: int = 0
+    in_flight: int = 0
+    connections: int = 0
+    cut: int = 0
+    malformed: int = 0
+    token_seconds: float | None = 1.0
+    skew: float = 0.0
+    questions: int = 0
+    failures: int = 0
+    logins: int = 0
+    renewals: int = 0
+    login_failures: int = 0
+
+
+def _keys() -> SigningState:
+    """Signing keys of which everything is known."""
+    key = KeyState("k", "ES256", "current", 0.0, 1.0, 0.0, None, None)
+    return SigningState("folder", (key,), usable=True, next_rotation=1.0, read=0.0)
 
 
 def page() -> str:
@@ -90,6 +110,11 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     metrics.watch_spans(lambda: (0, 0, 0))
     metrics.watch_policies(["p"], [("p", "r")])
     metrics.token_series()
+    metrics.token_waits(time.monotonic)
+    metrics.http_series().watch(_Sample)
+    metrics.watch_signing(_keys)
+    metrics.watch_vault(_Sample, lambda: 0)
+    metrics.watch_audit(lambda: AuditCounts(0, 0))
     metrics.watch_revocations(lambda: RevocationCounts({"token": 0}, 0.0, 0, 0))
     metrics.certificate("listen.check", 1)
     merged, _ = MergedMetrics().merged([metrics.render()])

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from extauthz.model import value
 
-__all__ = ["Parent", "Unsampled", "find_parent", "may_be_sampled"]
+__all__ = ["PARENT_HEADERS", "Parent", "Unsampled", "find_parent", "may_be_sampled"]
 
 _SAMPLED = 0x01
 _UNSAMPLED, _LENGTH = "-00", 55
@@ -27,18 +27,9 @@ _STATE = re.compile(rf"[ \t]*(?:{_MEMBER})?[ \t]*(?:,[ \t]*(?:{_MEMBER})?[ \t]*)
 _W3C = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _B3_TRACE = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
 _B3_SPAN = re.compile(r"[0-9a-fA-F]{16}")
-_NAMES = frozenset(
-    [
-        "traceparent",
-        "tracestate",
-        "b3",
-        "x-b3-traceid",
-        "x-b3-spanid",
-        "x-b3-sampled",
-        "x-b3-flags",
-    ]
-)
+PARENT_HEADERS = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags")
 """The metadata that say anything."""
+_NAMES = frozenset(PARENT_HEADERS)
 _B3_DECISIONS = {"1": True, "d": True, "true": True, "0": False, "false": False, "": None}
 
 

@@ -15,7 +15,7 @@ works.
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -53,6 +53,7 @@ __all__ = ["CheckTracer", "Span"]
 
 _ALONE = Context()
 _FAULT = Status(StatusCode.ERROR, Reason.INTERNAL_ERROR.sentence)
+_FAILED = Status(StatusCode.ERROR)
 _NANOSECONDS = 1_000_000_000
 _SHADOWS = 32
 """Events of shadow verdicts on one span."""
@@ -103,8 +104,13 @@ class CheckTracer:
         """Spans that were refused, or had no room in the queue; of several exporters by the one that refused most."""
         return self._unmade + max((exporter.refused for exporter in self._counting), default=0)
 
-    def begin(self, metadata: Iterable[tuple[str, str | bytes]]) -> Span | None:
-        """The span of a Check that came with this RPC metadata; None if nobody will see it."""
+    def begin(
+        self,
+        metadata: Iterable[tuple[str, str | bytes]],
+        name: str = SPAN_NAME,
+        attributes: Mapping[str, str] = FIXED,
+    ) -> Span | None:
+        """The span of a Check, or of what is named, that came with this RPC metadata; None if nobody will see it."""
         if not self._roots and not may_be_sampled(metadata):
             return None
         parent = find_parent(metadata)
@@ -116,7 +122,7 @@ class CheckTracer:
             context = _below(parent)
         else:
             return None
-        return self._made(context, self._now())
+        return self._made(context, self._now(), name, attributes)
 
     def belated(self, metadata: Iterable[tuple[str, str | bytes]], seconds: float) -> Span | None:
         """The span of a Check that began so many ``seconds`` ago and had none, whatever its parent says.
@@ -146,8 +152,14 @@ class CheckTracer:
         # Both ends by one clock and one duration: the wall clock may jump in between.
         self._end(span, (span.start_time or 0) + int(seconds * _NANOSECONDS))
 
+    def end(self, span: Span, seconds: float, *, fault: bool = False) -> None:
+        """End the span of anything else, which took these ``seconds``."""
+        if fault:
+            span.set_status(_FAILED)
+        self._end(span, (span.start_time or 0) + int(seconds * _NANOSECONDS))
+
     def waited(self, span: Span, waits: Iterable[Waited]) -> None:
-        """Below a span that has not ended: what its Check waited for, and for how long."""
+        """Below a span that has not ended: what its Check or request waited for, and for how long."""
         for one in waits:
             begin = (span.start_time or 0) + int(one.began * _NANOSECONDS)
             attributes = wait_attributes(one.what, one.provider)
@@ -174,13 +186,15 @@ class CheckTracer:
             for exporter in self._exporters:
                 exporter.shutdown()
 
-    def _made(self, context: Context, at: float) -> Span | None:
+    def _made(
+        self, context: Context, at: float, name: str = SPAN_NAME, attributes: Mapping[str, str] = FIXED
+    ) -> Span | None:
         """A span that began then, if the sampler wants it and the exporter's queue has room for it."""
         if self._full():
             self._unmade += 1
             return None
         start = int(at * _NANOSECONDS)
-        span = self._tracer.start_span(SPAN_NAME, context, SpanKind.SERVER, FIXED, start_time=start)
+        span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes, start_time=start)
         # Not so when OTEL_TRACES_SAMPLER says no: to a trace that would begin here, or to all of them.
         return span if isinstance(span, Span) and span.is_recording() else None
 

@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
+from extauthz.telemetry.attributes import GRANT, OUTCOME
+from extauthz.telemetry.open_request import OPEN
 from extauthz.tokens.errors import CODES
 from extauthz.tokens.journal import GRANT_LABELS
 
@@ -45,10 +47,17 @@ class TokenSeries:
     def asked(self, grant: str, outcome: str) -> None:
         """Somebody asked for a token: ``issued``, or the code of the error."""
         self._tokens[grant, outcome].inc()
+        request = OPEN.get()
+        if request is not None:
+            request.words[GRANT] = grant
+            request.words[OUTCOME] = outcome
 
     def told(self, endpoint: str, outcome: str) -> None:
         """``revoke`` or ``introspect`` was answered: ``done``, ``active``, ``inactive``, or the code of the error."""
         self._endpoints[endpoint, outcome].inc()
+        request = OPEN.get()
+        if request is not None:
+            request.words[OUTCOME] = outcome
 
     def reused(self) -> None:
         """A refresh token was used twice, and its family ended."""

@@ -70,14 +70,28 @@ class SigningState:
     """What failed in this process: looks, rotations, signatures."""
     next_in: float | None = None
     """Seconds until the next key is made; None if nothing says when."""
+    missed: int = 0
+    """Those of ``failures`` that are no signatures."""
+    went_back: int = 0
+    """How often the keys were older than those seen before."""
+    read: float | None = None
+    """Seconds since the last look that went well; None if none did."""
+    every: float | None = None
+    """Seconds from one look to the next, about."""
 
     @property
     def sentence(self) -> str:
         """How they are, for people."""
         parts = [f"{key.slot} {key.kid[:8]}, {_span(key.age)} old" for key in self.keys if key.slot != "gone"]
+        if not parts:
+            parts.append("none yet")
         if self.next_in is not None:
             parts.append(f"the next one in {_span(self.next_in)}")
-        told = f"{self.backend}: " + ("; ".join(parts) or "none yet")
+        if self.read is not None:
+            parts.append(f"read {_span(self.read)} ago")
+        if self.every is not None:
+            parts.append(f"looked at every {self.every:g} s")
+        told = f"{self.backend}: " + "; ".join(parts)
         return f"{self.error}; {told}" if self.error else told
 
 

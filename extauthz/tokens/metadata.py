@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 from extauthz.tokens.clients import GRANTS
 from extauthz.tokens.ports import Signer
 
-__all__ = ["INTROSPECT", "KEYS", "REFRESH", "REVOKE", "TOKEN", "metadata"]
+__all__ = ["INTROSPECT", "KEYS", "OAUTH", "OPENAPI", "OPENID", "REFRESH", "REVOKE", "TOKEN", "base_path", "metadata"]
 
 TOKEN: Final = "/oauth2/token"  # noqa: S105 - a path
 REVOKE: Final = "/oauth2/revoke"
 INTROSPECT: Final = "/oauth2/introspect"
 KEYS: Final = "/.well-known/jwks.json"
 REFRESH: Final = "/refresh"
+OPENID: Final = "/.well-known/openid-configuration"
+OAUTH: Final = "/.well-known/oauth-authorization-server"
+OPENAPI: Final = "/openapi.json"
 
 ASSERTION_ALGORITHMS: Final = ("ES256", "EdDSA", "PS256", "RS256")
 """What client assertions may be signed with."""

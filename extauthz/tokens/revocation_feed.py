@@ -78,7 +78,7 @@ class FeedState:
             told = f"read {self.age:.0f} s ago, which is too long: own tokens are refused"
         if self.lost:
             told += "; the store had lost its records, what is known here was put back: clients and sessions are to be checked"
-        return f"{told}; {self.error}" if self.error else told
+        return f"{told}; {self.error}, tried again within {_INTERVAL * (1 + _SPREAD):g} s" if self.error else told
 
 
 class RevocationFeed:

@@ -15,7 +15,18 @@ from extauthz.tokens.errors import OAuthError, error_answer, json_answer, unavai
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 from extauthz.tokens.introspection import IntrospectionEndpoint
 from extauthz.tokens.journal import Journal
-from extauthz.tokens.metadata import INTROSPECT, KEYS, REFRESH, REVOKE, TOKEN, base_path, metadata
+from extauthz.tokens.metadata import (
+    INTROSPECT,
+    KEYS,
+    OAUTH,
+    OPENAPI,
+    OPENID,
+    REFRESH,
+    REVOKE,
+    TOKEN,
+    base_path,
+    metadata,
+)
 from extauthz.tokens.ports import AuditEvent, Signer
 from extauthz.tokens.renewal import Renewal
 from extauthz.tokens.revocation import RevocationEndpoint
@@ -25,9 +36,6 @@ __all__ = ["TokenService"]
 
 _log = structlog.get_logger(__name__)
 
-_OPENID: Final = "/.well-known/openid-configuration"
-_OAUTH: Final = "/.well-known/oauth-authorization-server"
-_OPENAPI: Final = "/openapi.json"
 _METADATA_AGE: Final = 300
 """Seconds that others may keep the metadata."""
 _ACTIONS: Final = {TOKEN: "issue", REVOKE: "revoke", INTROSPECT: "introspect", REFRESH: "renew"}
@@ -66,12 +74,12 @@ class TokenService:
             REFRESH: renewal.answer,
         }
         self._gets: Mapping[str, _Get] = {
-            _OPENID: self._metadata,
-            _OAUTH: self._metadata,
+            OPENID: self._metadata,
+            OAUTH: self._metadata,
             # RFC 8414 section 3.1: the issuer's path goes behind the well-known one.
-            _OAUTH + self._base: self._metadata,
+            OAUTH + self._base: self._metadata,
             KEYS: self._keys,
-            _OPENAPI: lambda _: HttpAnswer(200, (("content-type", "application/json"),), self._openapi),
+            OPENAPI: lambda _: HttpAnswer(200, (("content-type", "application/json"),), self._openapi),
         }
 
     async def answer(self, question: HttpQuestion) -> HttpAnswer:

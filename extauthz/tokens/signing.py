@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from extauthz.errors import AuditError, SigningError, StoreError
+from extauthz.errors import AuditError, KeysWentBackError, SigningError, StoreError
 from extauthz.tokens.encoding import base64url
 from extauthz.tokens.key_view import SigningState, state_of, view_of
 from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
@@ -81,6 +81,7 @@ class SigningKeys:
         self._signatures = Signatures(backend, now=now, check=check_signatures)
         self._error = ""
         self._failures = 0
+        self._went_back = 0
 
     # ------------------------------------------------------------------------------------------------------- signing
 
@@ -222,6 +223,10 @@ class SigningKeys:
             self._rotation.made,
             self._failures + self._signatures.failures,
             max(due - now, 0.0) if math.isfinite(due) else None,
+            self._failures,
+            self._went_back,
+            None if self._read_at is None else max(now - self._read_at, 0.0),
+            self._refresh,
         )
 
     @property
@@ -289,7 +294,11 @@ class SigningKeys:
 
     async def _look(self) -> None:
         self._looks += 1
-        versions = await self._backend.versions()
+        try:
+            versions = await self._backend.versions()
+        except KeysWentBackError:
+            self._went_back += 1
+            raise
         if not versions and self._view.placed and self._backend.rotates:
             # A volume that is not mounted looks like this. To begin anew would refuse all tokens that there are.
             raise SigningError(
@@ -315,6 +324,7 @@ class SigningKeys:
         if view.placed and before.placed:
             was, now = before.placed[-1].version, view.placed[-1].version
             if now.created < was.created:
+                self._went_back += 1
                 _log.error("signing.keys_went_back", backend=self._backend.name, newest=now.kid, was=was.kid)
         if view.verification != before.verification:
             kids = [version.kid for version in view.verification]

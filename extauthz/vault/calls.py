@@ -49,6 +49,12 @@ class VaultCounts:
     logins: int
     renewals: int
     login_failures: int
+    available: bool = False
+    """It is asked now, and knows who we are."""
+    token_seconds: float | None = None
+    """For how long our token lasts; None if there is none, or it never ends."""
+    skew: float = 0.0
+    """How far its clock is ahead of ours, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +144,18 @@ class Vault:
 
     def counts(self) -> VaultCounts:
         """What has happened so far."""
-        done = self.session.counts
-        return VaultCounts(self._questions, self._failures, done.logins, done.renewals, done.failures)
+        session, breaker = self.session, self._breaker
+        done, left = session.counts, session.ends - self._clock()
+        return VaultCounts(
+            self._questions,
+            self._failures,
+            done.logins,
+            done.renewals,
+            done.failures,
+            available=bool(session.generation) and not session.error and (breaker is None or breaker.closed),
+            token_seconds=max(left, 0.0) if math.isfinite(left) else None,
+            skew=self._skew,
+        )
 
     def state(self) -> VaultState:
         """How Vault is, how old that is, and what comes next."""

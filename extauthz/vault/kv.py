@@ -17,7 +17,7 @@ from typing import Any
 import hvac
 import structlog
 
-from extauthz.errors import AlreadyRotatedError, SigningError, VaultError
+from extauthz.errors import AlreadyRotatedError, KeysWentBackError, SigningError, VaultError
 from extauthz.tokens.ports import KeyVersion
 from extauthz.tokens.public_key import ALGORITHMS
 from extauthz.tokens.signing_key import SigningKey, UnusableKeyError, generate_key, read_key
@@ -76,8 +76,6 @@ class KvKeys:
         """When the last key was made that was removed: it and all before it are never used again."""
         self._version = 0
         self._highest = 0
-        self.went_back = 0
-        """How often the secret had an older version than before, for metrics."""
 
     async def versions(self) -> Sequence[KeyVersion]:
         """All keys that there are, oldest first. Raises SigningError."""
@@ -136,10 +134,9 @@ class KvKeys:
         except VaultError as error:
             raise SigningError(str(error)) from None
         if version < self._highest:
-            self.went_back += 1
             self._keys = {}
             _log.error("the secret with the signing keys went back", path=self._path, seen=self._highest, found=version)
-            raise SigningError(
+            raise KeysWentBackError(
                 f"{self._path} went back from version {self._highest} to {version}: a backup was restored, or it was made "
                 "anew; look at the keys in it, then start extauthz again"
             )

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.embedded import ConnectionLimits
-from extauthz.serving.http_listener import HttpLimits, HttpServer
+from extauthz.serving.http_listener import HttpCounts, HttpLimits, HttpServer
 from extauthz.serving.listener import Listener, TlsFiles, parse_address
 from extauthz.serving.sockets import SharedSocket
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
@@ -539,3 +539,59 @@ async def test_a_stop_lets_requests_finish(clerk: Clerk, eventually: Any) -> Non
                 await under_way
         async with asyncio.timeout(2):
             await stopping
+
+
+class Watcher:
+    """Keeps what an observer is told."""
+
+    def __init__(self) -> None:
+        self.counts: Callable[[], HttpCounts] = lambda: HttpCounts(0, 0, 0, 0)
+        self.told: list[Any] = []
+
+    def watch(self, counts: Callable[[], HttpCounts]) -> None:
+        self.counts = counts
+
+    def begin(self, method: str, path: str, headers: Any) -> Any:
+        return method, path, headers.get("traceparent")
+
+    def finish(self, begun: Any, method: str, status: int) -> None:
+        self.told.append((*begun, status))
+
+    def abandon(self, begun: Any) -> None:
+        self.told.append((*begun, "gone"))
+
+
+async def test_each_request_is_observed_once_with_its_status(clerk: Clerk) -> None:
+    """Those that nobody was asked about as well; a client that left has no status, and what is no request only a count."""
+    watcher = Watcher()
+    limits = HttpLimits(connection=ConnectionLimits(connections=2), body_bytes=10)
+    server = HttpServer(Listener(parse_address("127.0.0.1:0")), clerk, None, limits, watcher)
+    address = str(server.bind())
+    await server.start()
+    try:
+        await ask(f"http://{address}/a", headers={"traceparent": "t"})
+        await ask(f"http://{address}/b", "POST", content=b"x" * 11)
+        await say(address, b"POST /c HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab", b"", read=0.2)
+    except TimeoutError:
+        pass
+    await say(address, b"nonsense\r\n\r\n")
+    silent = [await asyncio.open_connection(*address.split(":")) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    clerk.free.clear()
+    asking = asyncio.create_task(ask(f"http://{address}/d"))
+    while len(clerk.asked) < 2:  # noqa: ASYNC110 - the clerk says nothing
+        await asyncio.sleep(0.01)
+    counts = watcher.counts()
+    assert (counts.in_flight, counts.connections, counts.cut, counts.malformed) == (1, 2, 1, 1)
+    clerk.free.set()
+    await asking
+    for _, writer in silent:
+        writer.close()
+    await server.stop(0)
+    assert sorted(watcher.told, key=lambda one: one[1]) == [
+        ("GET", "/a", ("t",), 200),
+        ("POST", "/b", None, 413),
+        ("POST", "/c", None, "gone"),
+        ("GET", "/d", None, 200),
+    ]
+    assert watcher.counts().in_flight == 0

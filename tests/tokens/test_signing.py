@@ -166,12 +166,15 @@ async def test_changes_are_told(keys: SigningKeys, clock: Clock) -> None:
 
 async def test_how_they_are_in_a_sentence(keys: SigningKeys, backend: MemoryBackend, clock: Clock) -> None:
     """For readiness: slots with ages, the next rotation, and what went wrong last."""
-    assert keys.state().sentence == "the signing keys have not been read yet; memory: none yet"
+    assert keys.state().sentence == "the signing keys have not been read yet; memory: none yet; looked at every 5 s"
     await keys.tend()
     clock.now += EVERY
     await keys.tend()
     first, second = (kid[:8] for kid in kids(keys))
-    assert keys.state().sentence == f"memory: current {first}, 1 h old; next {second}, 0 s old; the next one in 1 h"
+    assert (
+        keys.state().sentence
+        == f"memory: current {first}, 1 h old; next {second}, 0 s old; the next one in 1 h; read 0 s ago; looked at every 5 s"
+    )
     clock.now += 90
     backend.fault = "sealed"
     await keys.tend()
