@@ -30,7 +30,7 @@ class Panel:
     width: int = 8
     exemplars: bool = False
     sometimes: bool = False
-    """There may be nothing to show: no store, no rate, no shadow, no worker."""
+    """There may be nothing to show: no store, no rate, no shadow, no worker, no Vault."""
 
 
 def _rate(metric: str, by: str = "", where: str = "") -> str:
@@ -38,10 +38,17 @@ def _rate(metric: str, by: str = "", where: str = "") -> str:
     return f"{grouped}(rate({metric}{{{_HERE}{where}}}[$__rate_interval]))"
 
 
+def _mean(metric: str, by: str = "") -> str:
+    """What one of them took, in seconds; nothing while there was none."""
+    return f"{_rate(f'{metric}_sum', by)} / ({_rate(f'{metric}_count', by)} > 0)"
+
+
 def _quantile(share: float) -> str:
     return f"histogram_quantile({share}, {_rate('extauthz_check_duration_seconds_bucket', 'le')})"
 
 
+_ANSWERED = f"histogram_quantile(0.99, {_rate('extauthz_http_request_duration_seconds_bucket', 'endpoint, le')}) >= 0"
+_TTL = f"extauthz_vault_token_ttl_seconds{{{_HERE}}}"
 _ALL = _rate("extauthz_check_total")
 _DENIED = _rate("extauthz_check_total", where=',result="deny"')
 _CPU = _rate("process_cpu_seconds_total")
@@ -211,6 +218,114 @@ PANELS: Sequence[tuple[str, tuple[Panel, ...]]] = (
                     (_rate("extauthz_store_failed_total", "instance"), "{{instance}} failed a second"),
                 ),
                 sometimes=True,
+            ),
+        ),
+    ),
+    (
+        "Token service",
+        (
+            Panel(
+                "Tokens issued",
+                "A second, by grant; renew is POST /refresh.",
+                ((_rate("extauthz_tokens_total", "grant", ',outcome="issued"') + " > 0", "{{grant}}"),),
+                "reqps",
+                stacked=True,
+            ),
+            Panel(
+                "Tokens refused",
+                "A second, by the code of the error. invalid_client: somebody has an old secret, or guesses. "
+                "temporarily_unavailable: /readyz?verbose says what is missing.",
+                ((_rate("extauthz_tokens_total", "outcome", ',outcome!="issued"') + " > 0", "{{outcome}}"),),
+                "reqps",
+                stacked=True,
+            ),
+            Panel(
+                "Duration of requests",
+                "99 of 100 are answered within, by endpoint. With one worker, points link to traces.",
+                ((_ANSWERED, "{{endpoint}}"),),
+                "s",
+                exemplars=True,
+            ),
+            Panel(
+                "What a token waits for",
+                "A signature, and a call of the store, on average. Keys in Transit are asked over the network.",
+                (
+                    (_mean("extauthz_signature_duration_seconds"), "signature"),
+                    (_mean("extauthz_token_store_duration_seconds", "operation"), "store {{operation}}"),
+                ),
+                "s",
+            ),
+            Panel(
+                "Age of signing keys",
+                "Of the newest key in each slot. Below zero is no age: the time until the next one is made.",
+                (
+                    (f"max by (slot) (extauthz_signing_key_age_seconds{{{_HERE}}})", "{{slot}}"),
+                    (f"min(extauthz_signing_rotation_due_timestamp_seconds{{{_HERE}}}) - time()", "next one in"),
+                ),
+                "s",
+            ),
+            Panel(
+                "Signing fails",
+                "Tokens that could not be signed, and looks at the keys that failed, a second.",
+                (
+                    (_rate("extauthz_signatures_failed_total", "instance"), "{{instance}} signatures"),
+                    (_rate("extauthz_signing_keys_failed_total", "instance"), "{{instance}} looks"),
+                ),
+            ),
+            Panel(
+                "Revocations",
+                "In force, by what they name.",
+                ((f"max by (kind) (extauthz_revocations{{{_HERE}}})", "{{kind}}"),),
+            ),
+            Panel(
+                "Revocations are as old as",
+                "Above a second the store can't be read; after tokens.revocationsMaxAge own tokens are refused.",
+                ((f"max by (instance) (extauthz_revocations_age_seconds{{{_HERE}}})", "{{instance}}"),),
+                "s",
+            ),
+            Panel(
+                "Refused, and used twice",
+                "Tokens that were shown after they were revoked, and refresh tokens that two have used, a second.",
+                (
+                    (_rate("extauthz_revocations_refused_total"), "revoked"),
+                    (_rate("extauthz_refresh_tokens_reused_total"), "used twice"),
+                ),
+                "reqps",
+            ),
+            Panel(
+                "Token store",
+                "1: it can be used. Below, calls without an answer a second.",
+                (
+                    (f"min by (instance) (extauthz_token_store_usable{{{_HERE}}})", "{{instance}} usable"),
+                    (_rate("extauthz_token_store_failed_total", "instance"), "{{instance}} failed a second"),
+                ),
+            ),
+            Panel(
+                "Vault",
+                "The life that our token has left. 0 and no line: it is sealed or away; docs/vault.md.",
+                (
+                    (
+                        f"min by (instance) ({_TTL} * on (job, instance) extauthz_vault_available{{{_HERE}}})",
+                        "{{instance}}",
+                    ),
+                ),
+                "s",
+                sometimes=True,
+            ),
+            Panel(
+                "Audit log",
+                "Events a second. What could not be written is handed out only with whenItFails: goOn.",
+                ((_rate("extauthz_audit_total", "outcome"), "{{outcome}}"),),
+                "reqps",
+            ),
+            Panel(
+                "Http listener",
+                "Its connections, requests that are being answered, and silent connections closed to make room.",
+                (
+                    (f"sum(extauthz_http_connections{{{_HERE}}})", "connections"),
+                    (f"sum(extauthz_http_inflight{{{_HERE}}})", "in flight"),
+                    (_rate("extauthz_http_connections_cut_total"), "cut a second"),
+                ),
             ),
         ),
     ),

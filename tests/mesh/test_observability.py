@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -27,15 +29,26 @@ from mesh.proxy import PROJECT
 
 FOLDER = PROJECT / "mesh" / "observability"
 CHECKS = 600
+TOKENS = 20
 CONFIG = """
 workers: 2
-listen: {{check: {{address: "unix:{folder}/check.sock"}}, admin: {{address: "{admin}"}}}}
+listen:
+  check: {{address: "unix:{folder}/check.sock"}}
+  http: {{address: "{http}"}}
+  admin: {{address: "{admin}"}}
 check: {{drainDelay: 0s}}
 limits: {{perProcess: true}}
 providers:
 - name: corporate
   jwt: {{issuer: "https://login.example.com/", audiences: [orders], secretFile: secret, algorithms: [HS256]}}
 policies: {{files: [policy.yaml]}}
+store: {{url: "sqlite:state.db"}}
+tokens:
+  issuer: "http://{http}"
+  audiences: [orders]
+  audit: {{file: audit.log, keyFile: audit.key}}
+  clients:
+  - {{id: billing, secretFile: client.secret, secretIn: form, refresh: true, roles: [user]}}
 """
 POLICY = """
 apiVersion: security.example.com/v1
@@ -69,6 +82,17 @@ class Watched:
     workers: tuple[str, str]
     admin: str
     prometheus: str
+    secret: str
+    http: str
+
+    def token(self, **form: str) -> tuple[int, dict[str, Any]]:
+        """A request for a token."""
+        body = urllib.parse.urlencode({"client_id": "billing", "client_secret": self.secret} | form)
+        try:
+            with urllib.request.urlopen(f"http://{self.http}/oauth2/token", body.encode(), timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
 
     def query(self, expression: str) -> list[Any]:
         """What Prometheus answers; a query that it does not understand raises."""
@@ -89,8 +113,10 @@ class Watched:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Under load for some seconds, so that rates can be told."""
     folder = tmp_path_factory.mktemp("watched")
-    admin, prometheus = free_addresses(0, 0)
-    (folder / "extauthz.yaml").write_text(CONFIG.format(folder=folder, admin=admin))
+    admin, prometheus, http = free_addresses(0, 0, 0)
+    (folder / "extauthz.yaml").write_text(CONFIG.format(folder=folder, admin=admin, http=http))
+    secret = os.urandom(20).hex()
+    (folder / "client.secret").write_text(secret)
     (folder / "policy.yaml").write_text(POLICY)
     (folder / "secret").write_bytes(os.urandom(40))
     (folder / "prometheus.yml").write_text(PROMETHEUS.format(rules=FOLDER / "rules.yaml", admin=admin))
@@ -107,13 +133,22 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         Process("extauthz", serve, log=folder / "serve.log", ready=ready, directory=folder),
         Process("prometheus", scrape, log=folder / "prometheus.log", ready=[answers(f"http://{prometheus}/-/ready")]),
     ):
-        made = Watched((f"unix:{folder}/check.sock", f"unix:{folder}/check-1.sock"), admin, prometheus)
+        made = Watched((f"unix:{folder}/check.sock", f"unix:{folder}/check-1.sock"), admin, prometheus, secret, http)
         for worker in made.workers:
-            asyncio.run(ask_once(worker, asked("GET"), timeout=5))
+            asyncio.run(ask_once(worker, asked("GET"), timeout=30))
         _until(lambda: made.value("sum(extauthz_check_total)") == 2)
         for worker, message in zip(made.workers, (asked("GET"), asked("PUT")), strict=True):
             h2load(worker, CHECK_METHOD, Load(CHECKS, rate=200), message=message)
+        for _ in range(TOKENS):
+            assert made.token(grant_type="client_credentials")[0] == 200
+        # Refused, and used twice.
+        assert made.token(grant_type="client_credentials", client_secret="x")[0] == 401
+        stolen = made.token(grant_type="client_credentials")[1]["refresh_token"]
+        _, first = made.token(grant_type="refresh_token", refresh_token=stolen)
+        assert made.token(grant_type="refresh_token", refresh_token=first["refresh_token"])[0] == 200
+        assert made.token(grant_type="refresh_token", refresh_token=stolen)[0] == 400
         _until(lambda: made.value("sum(extauthz_check_total)") >= 2 + 2 * CHECKS)
+        _until(lambda: made.value("sum(extauthz_http_requests_total)") >= TOKENS + 5)
         yield made
 
 
@@ -134,6 +169,22 @@ def test_what_was_asked_is_what_is_counted(watched: Watched) -> None:
     assert watched.value('sum(extauthz_shadow_total{would="allow"})') == CHECKS
     assert watched.value('sum(extauthz_limit_total{outcome="granted"})') == 2 + CHECKS
     assert sorted(float(one["value"][1]) for one in watched.query("extauthz_worker_check_total")) == [601.0, 601.0]
+
+
+@pytest.mark.system("prometheus")
+@pytest.mark.system("h2load")
+def test_tokens_that_were_asked_for_are_counted(watched: Watched) -> None:
+    """By grant and by outcome, by endpoint and by status, of two workers together."""
+    issued = 'sum(extauthz_tokens_total{outcome="issued",grant="%s"})'
+    assert watched.value(issued % "client_credentials") == TOKENS + 1
+    assert watched.value(issued % "refresh_token") == 2
+    assert watched.value('sum(extauthz_tokens_total{outcome="invalid_client"})') == 1
+    assert watched.value("extauthz_refresh_tokens_reused_total") == 1
+    assert watched.value('extauthz_http_requests_total{endpoint="token",status="200"}') == TOKENS + 3
+    assert watched.value("extauthz_signature_duration_seconds_count") == TOKENS + 3
+    assert watched.value('extauthz_audit_total{outcome="written"}') >= TOKENS + 5
+    assert watched.value('extauthz_signing_keys{slot="current"}') == 1
+    assert watched.value("max(extauthz_revocations_age_seconds)") < 5
 
 
 @pytest.mark.system("prometheus")
@@ -162,9 +213,10 @@ def test_a_server_that_is_well_alarms_nobody(watched: Watched) -> None:
     with urllib.request.urlopen(f"http://{watched.prometheus}/api/v1/rules", timeout=5) as answer:
         groups = json.load(answer)["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    assert len(rules) == 17
+    assert len(rules) == 40
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
-    assert {rule["name"] for rule in rules if rule.get("state") == "firing"} == set()
+    # One refresh token was used twice, and that is told at once.
+    assert {rule["name"] for rule in rules if rule.get("state") == "firing"} <= {"ExtAuthzRefreshTokenReused"}
 
 
 @pytest.mark.system("prometheus")
@@ -218,6 +270,17 @@ def test_every_alert_says_what_to_do() -> None:
     tests = (FOLDER / "rules.test.yaml").read_text()
     names = {line.split("alert: ")[1] for line in text.splitlines() if "- alert: " in line}
     assert {name for name in names if f"alertname: {name}" not in tests} <= {"ExtAuthzManyDenials", "ExtAuthzSlow"}
+
+
+def test_alerts_of_the_token_service_lead_to_the_docs() -> None:
+    """To a page that there is."""
+    _, _, group = (FOLDER / "rules.yaml").read_text().partition("name: extauthz-token-alerts")
+    alerts = group.split("- alert: ")[1:]
+    assert len(alerts) == 19
+    for alert in alerts:
+        pages = re.findall(r"docs/[a-z-]+\.md", alert)
+        assert pages, alert
+        assert all((PROJECT / page).is_file() for page in pages), alert
 
 
 def test_the_dashboard_is_one_that_grafana_takes() -> None:
