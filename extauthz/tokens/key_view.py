@@ -82,7 +82,7 @@ class SigningState:
     @property
     def sentence(self) -> str:
         """How they are, for people."""
-        parts = [f"{key.slot} {key.kid[:8]}, {_span(key.age)} old" for key in self.keys if key.slot != "gone"]
+        parts = [f"{key.slot} {key.kid}, {_span(key.age)} old" for key in self.keys if key.slot != "gone"]
         if not parts:
             parts.append("none yet")
         if self.next_in is not None:

@@ -131,7 +131,7 @@ def test_readiness_has_a_line_for_each_part(server: Running) -> None:
     until(lambda: "[+] token store" in page(server, "/readyz?verbose"))
     report = page(server, "/readyz?verbose")
     for line in (
-        r"\[\+\] signing keys: files: current \S{8}, .* old; the next one in 29 d; read \d+ s ago; looked at every 5 s",
+        r"\[\+\] signing keys: files: current \S{43}, .* old; the next one in 29 d; read \d+ s ago; looked at every 5 s",
         r"\[\+\] revocations: in force, read 0 s ago",
         r"\[\+\] token store: in use, looked at again every 2 s",
         r"\[\+\] token clients: in force",

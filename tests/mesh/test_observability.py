@@ -234,9 +234,17 @@ def test_top_shows_the_same(watched: Watched, capsys: pytest.CaptureFixture[str]
     }
     assert [count["total"] for count in told["workers"]] == [CHECKS + 1] * 2
     assert {denial["reason"] for denial in told["denials"]} == {"no-rule"}
+    tokens = told["tokens"]
+    assert {count["name"]: count["total"] for count in tokens["issued"]} == {
+        "client_credentials": TOKENS + 1,
+        "refresh_token": 2,
+    }
+    assert {count["name"]: count["total"] for count in tokens["refused"]} == {"invalid_client": 1, "invalid_grant": 1}
+    assert (tokens["reused"]["total"], tokens["signs"], tokens["store"], tokens["vault"]) == (1, True, True, None)
+    assert list(tokens["keys"]) == ["current"]
     assert main(command) == 0
     screen = capsys.readouterr().out
-    for word in ("ready", "checks/s", "why denied", "busiest rules", "PUT a.example.com/x", "workers"):
+    for word in ("ready", "checks/s", "why denied", "busiest rules", "PUT a.example.com/x", "workers", "tokens issued"):
         assert word in screen
 
 

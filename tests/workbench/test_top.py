@@ -144,3 +144,76 @@ def test_a_server_that_tells_no_activity_says_so() -> None:
     Console(file=text, width=120).print(screen(found, "x", harmless))
     assert "on loopback, a unix socket or with client certificates only" in text.getvalue()
     assert json.loads(json.dumps(found.as_json()))["told"] is False
+
+
+def issuing(issued: float, **more: float) -> Any:
+    """What is counted of a token service that is well."""
+    return (
+        checks(0, 0)
+        | samples(
+            extauthz_signing_usable=1,
+            extauthz_token_store_usable=1,
+            extauthz_revocations_age_seconds=0.2,
+            extauthz_signature_duration_seconds_count=issued,
+            extauthz_signature_duration_seconds_sum=issued * 0.002,
+        )
+        | {
+            ("extauthz_tokens_total", (("grant", "client_credentials"), ("outcome", "issued"))): issued,
+            ("extauthz_tokens_total", (("grant", "refresh_token"), ("outcome", "issued"))): 0.0,
+            ("extauthz_tokens_total", (("grant", "other"), ("outcome", "invalid_client"))): issued / 10,
+            ("extauthz_tokens_total", (("grant", "refresh_token"), ("outcome", "invalid_client"))): 1.0,
+            ("extauthz_revocations", (("kind", "token"),)): 3.0,
+            ("extauthz_revocations", (("kind", "family"),)): 1.0,
+            ("extauthz_signing_key_age_seconds", (("slot", "current"),)): 7200.0,
+            ("extauthz_signing_key_age_seconds", (("slot", "next"),)): 30.0,
+            ("extauthz_audit_total", (("outcome", "failed"),)): 0.0,
+        }
+        | samples(**more)
+    )
+
+
+def drawn(found: Any) -> str:
+    """The screen, in one line."""
+    text = io.StringIO()
+    Console(file=text, width=400, highlight=False, markup=False).print(screen(found, "x", harmless))
+    return " ".join(text.getvalue().split())
+
+
+def test_a_token_service_has_a_line() -> None:
+    """What is issued a second by grant, what is refused and why, keys with their ages, revocations, and no more."""
+    found = view(seen(0, issuing(100)), seen(2, issuing(200)))
+    tokens = found.tokens
+    assert tokens is not None
+    assert [(one.name, one.per_second, one.total) for one in tokens.issued] == [("client_credentials", 50, 200)]
+    assert [(one.name, one.per_second, one.total) for one in tokens.refused] == [("invalid_client", 5, 21)]
+    assert (tokens.revocations, dict(tokens.keys)) == (4, {"current": 7200, "next": 30})
+    assert tokens.signature == pytest.approx(0.002)
+    told = drawn(found)
+    assert "tokens 50.0 issued/s 5.0 refused/s keys: current 2 h next 30 s a signature 2.0 ms" in told
+    assert "4 revocations, read 0 s ago" in told
+    for word in ("vault", "DOWN", "CAN'T", "twice", "AUDIT"):
+        assert word not in told
+    assert json.loads(json.dumps(found.as_json()))["tokens"]["keys"] == {"current": 7200, "next": 30}
+
+
+def test_what_is_wrong_with_a_token_service_stands_out() -> None:
+    """Keys that can't sign, a store and a Vault that are down, tokens that were stolen, events without a record."""
+    wrong = issuing(
+        1,
+        extauthz_signing_usable=0,
+        extauthz_token_store_usable=0,
+        extauthz_vault_available=0,
+        extauthz_refresh_tokens_reused_total=2,
+    ) | {("extauthz_audit_total", (("outcome", "failed"),)): 3.0}
+    told = drawn(view(seen(0, wrong), seen(1, wrong)))
+    for words in ("CAN'T SIGN", "store DOWN", "vault DOWN", "2 refresh tokens used twice", "3 NOT IN THE AUDIT LOG"):
+        assert words in told
+    well = issuing(1, extauthz_vault_available=1, extauthz_vault_token_ttl_seconds=1200)
+    assert "vault up, its token lasts 20 min" in drawn(view(seen(0, well), seen(1, well)))
+
+
+def test_a_server_without_a_token_service_has_none() -> None:
+    """And no line about it."""
+    found = view(seen(0, checks(0, 0)), seen(1, checks(1, 0)))
+    assert found.tokens is None
+    assert "issued" not in drawn(found)

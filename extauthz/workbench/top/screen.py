@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from extauthz.workbench.top.view import Count, View
+from extauthz.workbench.top.view import Count, Tokens, View
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +27,8 @@ def screen(seen: View, title: str, harmless: Callable[[str], str]) -> "Renderabl
     parts.append(_beside(left, right))
     if seen.phases:
         parts.append(_phases(seen))
+    if seen.tokens is not None:
+        parts += [_tokens(seen.tokens), _beside(*_token_tables(seen.tokens))]
     if seen.limits or seen.workers:
         parts.append(_beside(_table("rates", seen.limits, "outcome"), _table("workers", seen.workers, "worker")))
     if seen.providers:
@@ -107,6 +109,38 @@ def _phases(seen: View) -> "RenderableType":
 
     told = (f"{phase.name} {phase.seconds * 1e6:,.0f} us ({phase.share:.0%})" for phase in seen.phases)
     return Text.assemble(("where the time goes  ", "bold"), "  ".join(told))
+
+
+def _tokens(tokens: Tokens) -> "RenderableType":
+    from rich.text import Text
+
+    issued = sum(count.per_second for count in tokens.issued)
+    refused = sum(count.per_second for count in tokens.refused)
+    ages = "  ".join(f"{slot} {_ago(age)}" for slot, age in tokens.keys.items()) or "none"
+    age = "never read" if tokens.revocations_age is None else f"read {_ago(tokens.revocations_age)} ago"
+    signature = "" if tokens.signature is None else f"  a signature {tokens.signature * 1e3:,.1f} ms"
+    line = Text.assemble(
+        ("tokens  ", "bold"),
+        (f"{issued:,.1f}", "green"),
+        " issued/s  ",
+        (f"{refused:,.1f}", "yellow"),
+        f" refused/s  keys: {ages}",
+        "" if tokens.signs else ("  CAN'T SIGN", "bold red"),
+        f"{signature}  {tokens.revocations:,.0f} revocations, {age}",
+        "" if tokens.store else ("  store DOWN", "bold red"),
+    )
+    if tokens.vault is not None:
+        lasts = "" if tokens.vault_token is None else f", its token lasts {_ago(tokens.vault_token)}"
+        line.append_text(Text.assemble("  vault ", "up" + lasts if tokens.vault else ("DOWN", "bold red")))
+    if tokens.reused.total:
+        line.append(f"  {tokens.reused.total:,.0f} refresh tokens used twice", "bold yellow")
+    if tokens.unrecorded:
+        line.append(f"  {tokens.unrecorded:,.0f} NOT IN THE AUDIT LOG", "bold red")
+    return line
+
+
+def _token_tables(tokens: Tokens) -> tuple["Table", "Table"]:
+    return _table("tokens issued", tokens.issued, "grant"), _table("tokens refused", tokens.refused, "error")
 
 
 def _providers(seen: View) -> "Table":

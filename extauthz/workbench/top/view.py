@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Count", "Phase", "Provider", "Seen", "View", "view"]
+__all__ = ["Count", "Phase", "Provider", "Seen", "Tokens", "View", "view"]
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 _CHECKS = "extauthz_check_total"
@@ -57,6 +57,36 @@ class Provider:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """The token service."""
+
+    issued: tuple[Count, ...]
+    """By grant, the most frequent first."""
+    refused: tuple[Count, ...]
+    """By the code of the error, likewise."""
+    reused: Count
+    """Refresh tokens that were used twice."""
+    revocations: float
+    """In force."""
+    revocations_age: float | None
+    """Seconds since they were read; None if they never were."""
+    signs: bool
+    """Whether tokens can be signed."""
+    keys: Mapping[str, float]
+    """The age of the newest signing key in each slot that has one, in seconds."""
+    signature: float | None
+    """Seconds for one; None if there was none."""
+    store: bool
+    """Whether it can be used."""
+    vault: bool | None
+    """Whether Vault is asked; None if there is none."""
+    vault_token: float | None
+    """Seconds that our token of it lasts; None if it never ends, or there is none."""
+    unrecorded: float
+    """Events that the audit log does not have."""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A server at a glance."""
 
@@ -89,6 +119,8 @@ class View:
     """Whether the store is asked; None if there is none."""
     generation: int
     """Of the policies."""
+    tokens: Tokens | None
+    """None: the server issues none."""
     workers: tuple[Count, ...]
     denials: tuple[Mapping[str, Any], ...]
     """The last ones, as decision records, newest first."""
@@ -127,6 +159,7 @@ def view(before: Seen, now: Seen) -> View:
         providers=_providers(now.samples),
         remembered=hits.get("hit", 0.0) / looks if looks else None,
         store=_flag(now.samples, "extauthz_store_available"),
+        tokens=_tokens(between, now.samples),
         generation=int(now.samples.get(("extauthz_policy_generation", ()), 0)),
         workers=between.counts("worker", "extauthz_worker_check_total", every=True),
         denials=tuple(activity.get("denials", ()))[:_MANY],
@@ -159,14 +192,25 @@ class _Between:
         return found
 
     def counts(
-        self, label: str, name: str, where: Mapping[str, str] | None = None, *, every: bool = False
+        self,
+        label: str,
+        name: str,
+        where: Mapping[str, str] | None = None,
+        *,
+        but: Mapping[str, str] | None = None,
+        every: bool = False,
     ) -> tuple[Count, ...]:
-        """The same with its totals, the busiest first; only those that ever counted, unless ``every`` one is wanted."""
+        """The same with its totals, the busiest first; only those that ever counted, unless ``every`` one is wanted.
+
+        Of the series whose labels are as ``where`` says, and not as ``but`` does.
+        """
         rates: dict[str, float] = {}
         totals: dict[str, float] = {}
         for key, value in self._now.items():
             labels = dict(key[1])
             if key[0] != name or any(labels.get(one) != wanted for one, wanted in (where or {}).items()):
+                continue
+            if any(labels.get(one) == unwanted for one, unwanted in (but or {}).items()):
                 continue
             told = labels.get(label, "")
             totals[told] = totals.get(told, 0.0) + value
@@ -227,6 +271,34 @@ def _providers(samples: Samples) -> tuple[Provider, ...]:
             age = samples.get(("extauthz_jwks_age_seconds", labels))
             found.append(Provider(dict(labels)["provider"], value > 0, age))
     return tuple(found)
+
+
+def _tokens(between: _Between, samples: Samples) -> Tokens | None:
+    signs = _flag(samples, "extauthz_signing_usable")
+    if signs is None:
+        return None
+    signatures = between.grown("extauthz_signature_duration_seconds_count")
+    spent = between.grown("extauthz_signature_duration_seconds_sum")
+    unrecorded = samples.get(("extauthz_audit_total", (("outcome", "failed"),)), 0.0)
+    reused = "extauthz_refresh_tokens_reused_total"
+    return Tokens(
+        issued=between.counts("grant", "extauthz_tokens_total", {"outcome": "issued"}),
+        refused=between.counts("outcome", "extauthz_tokens_total", but={"outcome": "issued"}),
+        reused=Count("", between.grown(reused) / between.seconds, samples.get((reused, ()), 0.0)),
+        revocations=sum(value for (name, _), value in samples.items() if name == "extauthz_revocations"),
+        revocations_age=samples.get(("extauthz_revocations_age_seconds", ())),
+        signs=signs,
+        keys={
+            dict(labels)["slot"]: age
+            for (name, labels), age in samples.items()
+            if name == "extauthz_signing_key_age_seconds"
+        },
+        signature=spent / signatures if signatures else None,
+        store=bool(_flag(samples, "extauthz_token_store_usable")),
+        vault=_flag(samples, "extauthz_vault_available"),
+        vault_token=samples.get(("extauthz_vault_token_ttl_seconds", ())),
+        unrecorded=unrecorded,
+    )
 
 
 def _flag(samples: Samples, name: str) -> bool | None:
