@@ -10,11 +10,12 @@ them. So a client's header whose name differs from one of ours in such character
 
 import re
 from collections.abc import Collection, Iterable
+from typing import Final
 
 __all__ = ["HeaderTwins", "emittable", "folded_names", "header_name"]
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,128}\Z")
-_NEVER = frozenset(
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,128}\Z")
+_NEVER: Final = frozenset(
     {
         "host",
         "content-length",
@@ -34,13 +35,13 @@ _NEVER = frozenset(
         "b3",
     }
 )
-_NAMES = re.compile(r"(?::?[!#$%&'*+.^_`|~0-9a-z-]+\n)*\Z")
-_SEPARATOR = re.compile(r"[!#$%&'*+.^_`|~]")
-_SEPARATORS = str.maketrans("!#$%&'*+.^_`|~", "-" * 14)
-_MAX_SETS = 2048
-_MAX_CHARACTERS = 1024
+_NAMES: Final = re.compile(r"(?::?[!#$%&'*+.^_`|~0-9a-z-]+\n)*\Z")
+_SEPARATOR: Final = re.compile(r"[!#$%&'*+.^_`|~]")
+_SEPARATORS: Final = str.maketrans("!#$%&'*+.^_`|~", "-" * 14)
+_MAX_SETS: Final = 2048
+_MAX_CHARACTERS: Final = 1024
 """Of the names in a set that is worth remembering."""
-_NEVER_PREFIXES = ("x-envoy-", "x-forwarded-", "x-b3-")
+_NEVER_PREFIXES: Final = ("x-envoy-", "x-forwarded-", "x-b3-")
 
 
 def header_name(name: str) -> bool:

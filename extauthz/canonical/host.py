@@ -9,17 +9,17 @@ a number is an IPv4 address for whoever follows the URL Standard (``127.1``, ``0
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = ["Host", "canonical_host"]
 
-_NAME = re.compile(
+_NAME: Final = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z"
 )
-_PORT = re.compile(r":([0-9]{1,5})\Z")
-_MAX_PORT = 65535
-_MAX_REMEMBERED = 256
-_NUMBER_AT_END = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")
+_PORT: Final = re.compile(r":([0-9]{1,5})\Z")
+_MAX_PORT: Final = 65535
+_MAX_REMEMBERED: Final = 256
+_NUMBER_AT_END: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")
 """What the URL Standard's host parser takes for an IPv4 address, in whatever spelling."""
 
 
@@ -62,7 +62,7 @@ def _read(raw: str) -> Host:
     return Host(text)
 
 
-_remembered = lru_cache(maxsize=4096)(_read)
+_remembered: Final = lru_cache(maxsize=4096)(_read)
 """A mesh serves few hosts. What clients make up takes their place for a moment, and no more memory than this many."""
 
 

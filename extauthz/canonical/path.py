@@ -14,23 +14,23 @@ for upstreams whose reading the operator knows.
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = ["Path", "PathRules", "canonical_path"]
 
-_PLAIN = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?\Z")
+_PLAIN: Final = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?\Z")
 """Paths that are canonical as they stand: nearly all."""
-_ODD = re.compile(r"(?:%[89A-Fa-f][0-9A-Fa-f])+|%.{0,2}|[^/A-Za-z0-9._~!$&'()*+,=:@-]", re.DOTALL)
+_ODD: Final = re.compile(r"(?:%[89A-Fa-f][0-9A-Fa-f])+|%.{0,2}|[^/A-Za-z0-9._~!$&'()*+,=:@-]", re.DOTALL)
 """What has to be looked at: a run of encoded bytes beyond ASCII, one encoded byte, one other character."""
-_PCHAR = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,=:@")
-_HEX = frozenset("0123456789abcdefABCDEF")
-_PARAMETERS = re.compile(r"(?:;|%3B).*", re.DOTALL)
-_HIDING = re.compile(r";|%3B|%2F")
-_REFUSED_PLAIN = {"\\": "a backslash", "#": "a fragment", "?": "a query"}
-_SPACE = 0x20
-_DELETE = 0x7F
-_LAST_ASCII = 0x7F
-_SHORT = 256
+_PCHAR: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,=:@")
+_HEX: Final = frozenset("0123456789abcdefABCDEF")
+_PARAMETERS: Final = re.compile(r"(?:;|%3B).*", re.DOTALL)
+_HIDING: Final = re.compile(r";|%3B|%2F")
+_REFUSED_PLAIN: Final = {"\\": "a backslash", "#": "a fragment", "?": "a query"}
+_SPACE: Final = 0x20
+_DELETE: Final = 0x7F
+_LAST_ASCII: Final = 0x7F
+_SHORT: Final = 256
 """Characters of a path that is worth remembering."""
 
 
@@ -80,7 +80,7 @@ def _read(raw: str, rules: PathRules) -> Path:
         return Path("", str(ambiguous))
 
 
-_remembered = lru_cache(maxsize=4096)(_read)
+_remembered: Final = lru_cache(maxsize=4096)(_read)
 """Most requests are for a path that somebody asked for a moment ago; queries, in which secrets travel, are never here."""
 
 

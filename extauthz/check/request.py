@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 from urllib.parse import parse_qsl
 
 from extauthz.canonical import (
@@ -24,16 +25,16 @@ from extauthz.model import EMPTY, AttributeContext, Deny, HttpAttributes, IPAddr
 
 __all__ = ["RequestRules", "canonical_request", "speaks_grpc"]
 
-_USUAL = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}\Z")
-_PLAIN = bytes((0x09, *range(0x20, 0x7F)))
+_USUAL: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHOD: Final = re.compile(r"[A-Z][A-Z0-9_-]{0,31}\Z")
+_PLAIN: Final = bytes((0x09, *range(0x20, 0x7F)))
 """Tab and the printable characters of ASCII."""
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-_OVERRIDES = frozenset({"x-http-method-override", "x-method-override", "x-http-method"})
-_ENCODED_LETTER = re.compile(r"%[4-7][0-9A-Fa-f]")
-_NO_TWINS = HeaderTwins(())
-_MAX_QUERY_FIELDS = 1000
-_MAX_ID = 128
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_OVERRIDES: Final = frozenset({"x-http-method-override", "x-method-override", "x-http-method"})
+_ENCODED_LETTER: Final = re.compile(r"%[4-7][0-9A-Fa-f]")
+_NO_TWINS: Final = HeaderTwins(())
+_MAX_QUERY_FIELDS: Final = 1000
+_MAX_ID: Final = 128
 
 
 @dataclass(frozen=True, slots=True)

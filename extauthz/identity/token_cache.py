@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from extauthz.identity.key_ring import Lease
 from extauthz.identity.standing import OwnToken
@@ -39,19 +39,19 @@ from extauthz.model import Deny, Identity, Reason, VerifiedClaims
 
 __all__ = ["DEFAULT_LIMITS", "CacheCounts", "CacheLimits", "StoredClaims", "TokenCache", "digest_of"]
 
-_ENTRY_SIZE = 640
+_ENTRY_SIZE: Final = 640
 """Bytes of an entry without its texts, measured on CPython 3.11: digest, slots of both tables, entry, identity, numbers."""
-_OWN_SIZE = 400
+_OWN_SIZE: Final = 400
 """Bytes of what an own token can be revoked by."""
-_WORD_SIZE = 64
+_WORD_SIZE: Final = 64
 """Bytes of a short string beside its characters, with its slot in a set."""
-_PARSED = 512
+_PARSED: Final = 512
 """How many tokens have their claims kept parsed as well, if a policy reads them."""
-_SHARED = 1024
+_SHARED: Final = 1024
 """How many different sets of roles and tuples of scopes are kept once instead of once a token."""
-_SMALL = 16
+_SMALL: Final = 16
 """Words that such a set or tuple may have."""
-_ROUNDS = 8
+_ROUNDS: Final = 8
 """Second rounds given for one new entry: it bounds what the entry costs when all others were used since."""
 
 

@@ -17,7 +17,7 @@ choke on it. The rooms before this one refuse such requests and claims; this is 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from extauthz.canonical import canonical_address
@@ -26,10 +26,10 @@ from extauthz.policy.expression import Activation, activation
 
 __all__ = ["Facts"]
 
-_MAX_QUERY_FIELDS = 1000
-_MAX_ELEMENTS = 2000
+_MAX_QUERY_FIELDS: Final = 1000
+_MAX_ELEMENTS: Final = 2000
 """Of a list in the claims. The evaluator copies a list in each round of a loop that makes one: the square of this."""
-_ANONYMOUS_ROLES = frozenset({ANONYMOUS})
+_ANONYMOUS_ROLES: Final = frozenset({ANONYMOUS})
 
 
 class Facts:

@@ -12,7 +12,7 @@ a store. Nothing else of the request is in it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from extauthz.canonical import charge_text, counted_address, key_of
 from extauthz.model import Charge, Rate
@@ -21,7 +21,7 @@ from extauthz.policy.facts import Facts
 __all__ = ["Meter"]
 
 _CALLER, _ROLE, _ADDRESS = "caller", "role", "address"
-_SHORT = 128
+_SHORT: Final = 128
 """Characters of a subject whose charge is worth remembering."""
 
 

@@ -11,20 +11,21 @@ Envoy's peers take, has no value, and then the header is removed.
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from extauthz.policy.expression import HeaderValue
 from extauthz.policy.facts import Facts
 
 __all__ = ["ResponseHeader", "encode"]
 
-MAX_BYTES = 8192
+MAX_BYTES: Final = 8192
 """Of one encoded value. Envoy refuses requests with more than 60 KiB of headers."""
 
-_SHORT = 128
+_SHORT: Final = 128
 """Characters of what is remembered encoded."""
-_FEW = 32
+_FEW: Final = 32
 """Roles of a caller whose list is."""
-_UNSAFE = re.compile(r"[^\x20-\x24\x26-\x2b\x2d-\x7e]|\A | \Z")
+_UNSAFE: Final = re.compile(r"[^\x20-\x24\x26-\x2b\x2d-\x7e]|\A | \Z")
 """All but printable ASCII without ``%`` and ``,``, and a blank at either end."""
 
 
@@ -56,7 +57,7 @@ def _text(text: str) -> str | None:
     return encode(text) if text and "\0" not in text else None
 
 
-_remembered = lru_cache(maxsize=8192)(_text)
+_remembered: Final = lru_cache(maxsize=8192)(_text)
 
 
 @lru_cache(maxsize=1024)

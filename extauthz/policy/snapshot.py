@@ -18,6 +18,7 @@ costs about what it costs among ten.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from extauthz.canonical import HeaderTwins
 from extauthz.model import Allow, Deny, Identity, Reason, Request, ShadowVerdict
@@ -33,8 +34,8 @@ from extauthz.policy.selection import Headers, Selection
 
 __all__ = ["Snapshot", "empty"]
 
-_NO_POLICY = Deny(Reason.NO_POLICY)
-_PREFLIGHT = "preflight"
+_NO_POLICY: Final = Deny(Reason.NO_POLICY)
+_PREFLIGHT: Final = "preflight"
 
 
 class Snapshot:

@@ -14,7 +14,7 @@ of a decision, so that nearly all of the capacity is left for those that are sti
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -26,7 +26,7 @@ from extauthz.wire import INTERNAL_ERROR_ANSWER, Encoder, decode
 
 __all__ = ["CheckHandler", "Observer"]
 
-_MARGIN = 0.005
+_MARGIN: Final = 0.005
 """Seconds kept of Envoy's deadline for the answer's way back."""
 
 _log = structlog.get_logger(__name__)

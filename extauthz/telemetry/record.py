@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 
 from extauthz.capture import CaptureWriter
 from extauthz.model import Allow, AttributeContext, Decision, Deny, Identity, Request, ShadowVerdict
@@ -44,18 +45,18 @@ OMITTABLE = frozenset(
 )
 """Fields that an operator may want in no log: what is told of people, and what takes room. The others say what was decided."""
 
-_LIMIT = 256
-_PATH_LIMIT = 1024
-_DETAIL_LIMIT = 1024
-_METHOD_LIMIT = 32
-_ROLES = 32
-_SHADOWS = 32
-_ELLIPSIS = "\u2026"
+_LIMIT: Final = 256
+_PATH_LIMIT: Final = 1024
+_DETAIL_LIMIT: Final = 1024
+_METHOD_LIMIT: Final = 32
+_ROLES: Final = 32
+_SHADOWS: Final = 32
+_ELLIPSIS: Final = "\u2026"
 
-_QUERY = re.compile(r"[?#]|%(?:25)*(?:3F|23)", re.IGNORECASE)
-_PARAMETERS = re.compile(r"(;|%(?:25)*3B)[^/\\]*", re.IGNORECASE)
+_QUERY: Final = re.compile(r"[?#]|%(?:25)*(?:3F|23)", re.IGNORECASE)
+_PARAMETERS: Final = re.compile(r"(;|%(?:25)*3B)[^/\\]*", re.IGNORECASE)
 
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def decision_line(

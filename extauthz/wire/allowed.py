@@ -12,6 +12,7 @@ The status is always there, though Envoy takes a response without one for an all
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Final
 
 from google.protobuf.struct_pb2 import Struct, Value
 
@@ -23,16 +24,16 @@ from extauthz.wire.tags import VARINT, tag_of, varint
 
 __all__ = ["MAX_SUBJECT", "allowed"]
 
-MAX_SUBJECT = 256
+MAX_SUBJECT: Final = 256
 """Characters of a subject that dynamic metadata tell."""
-_MAX_HEADERS = 64
-_MAX_HEADER_BYTES = 48 * 1024
+_MAX_HEADERS: Final = 64
+_MAX_HEADER_BYTES: Final = 48 * 1024
 """Envoy refuses requests of more than 100 headers or 60 KiB; what the client sent counts as well."""
-_SHORT = 128
+_SHORT: Final = 128
 """Characters of a value that is worth remembering."""
-_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*\Z")
 
-_LENGTHS = tuple(varint(number) for number in range(1024))
+_LENGTHS: Final = tuple(varint(number) for number in range(1024))
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
@@ -43,14 +44,14 @@ def _field(tag: bytes, content: bytes) -> bytes:
 _MAP_KEY, _MAP_VALUE = b"\x0a", b"\x12"
 """Of an entry of any map: fields 1 and 2."""
 _KEY, _TEXT = tag_of(HeaderValue, "key"), tag_of(HeaderValue, "value")
-_HEADER = tag_of(HeaderValueOption, "header")
-_OVERWRITE = tag_of(HeaderValueOption, "append_action", VARINT) + varint(
+_HEADER: Final = tag_of(HeaderValueOption, "header")
+_OVERWRITE: Final = tag_of(HeaderValueOption, "append_action", VARINT) + varint(
     HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 )
 _SET, _REMOVE = tag_of(OkHttpResponse, "headers"), tag_of(OkHttpResponse, "headers_to_remove")
-_SPENT = tag_of(OkHttpResponse, "query_parameters_to_remove")
-_TOLD = tag_of(OkHttpResponse, "response_headers_to_add")
-_STATUS = _field(tag_of(CheckResponse, "status"), b"")
+_SPENT: Final = tag_of(OkHttpResponse, "query_parameters_to_remove")
+_TOLD: Final = tag_of(OkHttpResponse, "response_headers_to_add")
+_STATUS: Final = _field(tag_of(CheckResponse, "status"), b"")
 """Code 0 is the default value, which is written as nothing; the status itself is there."""
 _OK, _METADATA = tag_of(CheckResponse, "ok_response"), tag_of(CheckResponse, "dynamic_metadata")
 _FIELDS, _STRING = tag_of(Struct, "fields"), tag_of(Value, "string_value")
@@ -103,7 +104,7 @@ def _set(name: str, value: str) -> bytes:
     return _field(_SET, _option(name, value))
 
 
-_set_before = lru_cache(maxsize=8192)(_set)
+_set_before: Final = lru_cache(maxsize=8192)(_set)
 """The same for short values, most of which are those of a request before: who asks, and what roles that gives."""
 
 
@@ -137,7 +138,7 @@ def _word(name: bytes, value: str) -> bytes:
     return _field(_FIELDS, name + _field(_MAP_VALUE, _field(_STRING, value.encode())))
 
 
-_DECISION = _field(_MAP_KEY, b"decision_id")
+_DECISION: Final = _field(_MAP_KEY, b"decision_id")
 
 
 @lru_cache(maxsize=8192)
