@@ -46,17 +46,17 @@ def revoked(issuer: str, token: str) -> bool:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.system("redis-server"))])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Where its records are; a Redis goes on while the server is gone."""
     if request.param == "sqlite":
-        yield "sqlite:state.db"
+        yield {"url": "sqlite:state.db"}
     else:
         with redis(tmp_path) as started:
-            yield started.url
+            yield {"url": started.url}
 
 
 @pytest.mark.timeout(120 + 30 * KILLS)
-def test_killed_at_any_moment(tmp_path: Path, store: str) -> None:
+def test_killed_at_any_moment(tmp_path: Path, store: dict[str, str]) -> None:
     """No family forks or counts as stolen, whatever answer was lost, and no acknowledged revocation is (O26, O31)."""
     addresses = free_addresses(0, 0, 0)
     tokens: list[str] = []
