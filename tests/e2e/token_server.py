@@ -61,11 +61,7 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path,
-    *addresses: str,
-    store: str = "sqlite:state.db",
-    tokens: Mapping[str, Any] = EMPTY,
-    **sections: Mapping[str, Any],
+    folder: Path, *addresses: str, tokens: Mapping[str, Any] = EMPTY, **sections: Mapping[str, Any]
 ) -> Iterator[Running]:
     """A server with a client of each kind, in a folder that may have been used before.
 
@@ -82,7 +78,7 @@ def running(
         "listen": {"check": {"address": check}, "http": {"address": http}, "admin": {"address": admin}},
         "check": {"drainDelay": "0s", "grace": "1s"},
         "telemetry": {"logs": {"level": "debug"}},
-        "store": {"url": store},
+        "store": {"url": "sqlite:state.db"},
         "providers": [
             {"name": "own", "jwt": {"issuer": issuer, "audiences": ["orders"]}, "roles": {"mayGrant": ["user"]}},
             {
