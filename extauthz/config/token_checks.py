@@ -51,6 +51,7 @@ def token_faults(config: "Config", *, providers_sound: bool, listen_sound: bool,
         seen.add(client.id)
     if providers_sound:
         yield from _exchange_faults(config, tokens)
+        yield from _name_faults(config, tokens)
     if listen_sound:
         yield from _certificate_faults(config, tokens)
     yield from signing_faults(("tokens", "keys"), tokens.keys, longest_token=tokens.longest_token)
@@ -148,6 +149,19 @@ def _exchange_faults(config: "Config", tokens: Tokens) -> Iterator[Fault]:
                 yield Fault(path, f"there is no provider {name!r}", f"known are: {known}")
             elif provider.mesh is not None or provider.basic is not None:
                 yield Fault(path, f"callers of provider {name!r} have no token to exchange", "name another provider")
+
+
+def _name_faults(config: "Config", tokens: Tokens) -> Iterator[Fault]:
+    """Providers of opaque tokens whose callers would pass for those of this service: by exchange they would keep their names."""
+    for index, provider in enumerate(config.providers):
+        asked = provider.introspection
+        if asked is None or tokens.issuer not in (asked.issuer, asked.endpoint):
+            continue
+        yield Fault(
+            ("providers", index, "introspection", "issuer" if asked.issuer == tokens.issuer else "endpoint"),
+            "the token service of this configuration has this issuer, and knows its tokens itself",
+            f"name it with jwt: {{issuer: {tokens.issuer}, ...}}",
+        )
 
 
 def _certificate_faults(config: "Config", tokens: Tokens) -> Iterator[Fault]:

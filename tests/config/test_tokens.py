@@ -113,6 +113,17 @@ def test_an_exchange_names_providers_with_tokens(load: Load, problems: Problems)
     assert "have no token to exchange" in told
 
 
+@pytest.mark.parametrize("key", ["issuer", "endpoint"])
+def test_nobody_else_vouches_in_the_services_name(load: Load, problems: Problems, key: str) -> None:
+    """O39: whom another endpoint calls alice would be taken for our own alice when its token is exchanged."""
+    written = {"endpoint": "https://login.example.com/introspect", "clientId": "me", "clientSecretFile": "s"}
+    foreign = f"providers: [{{name: p, introspection: {written}}}]\n"
+    assert load(tokens(SHOP, top=foreign))
+    foreign = f"providers: [{{name: p, introspection: { {**written, key: 'https://auth.example.com'} }}}]\n"
+    (told,) = problems(tokens(SHOP, top=foreign))
+    assert f"providers[0].introspection.{key}: the token service of this configuration has this issuer" in told
+
+
 def test_workers_share_what_is_revoked(problems: Problems) -> None:
     """Or one would accept what another has revoked."""
     told = problems(tokens(SHOP, top="workers: 2\nlimits: {perProcess: true}\n"))
