@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from extauthz.tokens.client_authentication import ClientAuthenticator
 from extauthz.tokens.clients import Client
-from extauthz.tokens.door import Door, Rates
+from extauthz.tokens.door import CLIENT, Door, Rates
 from extauthz.tokens.exchange import TokenExchange
 from extauthz.tokens.families import Families, RefreshTimes
 from extauthz.tokens.grants import ClientCredentials, RefreshTokens
@@ -72,7 +72,14 @@ def assemble(
     now, random_bytes = around.now, around.random_bytes
     journal = Journal(around.audit, around.metrics, around.meter)
     registry = ClientRegistry(clients, around.store)
-    authenticator = ClientAuthenticator(registry, around.store, around.assertions, issuer=settings.issuer, now=now)
+    authenticator = ClientAuthenticator(
+        registry,
+        around.store,
+        around.assertions,
+        issuer=settings.issuer,
+        now=now,
+        beyond_rate=lambda client_id: around.meter.wait(CLIENT, client_id, settings.rates.per_client),
+    )
     door = Door(authenticator, around.meter, settings.rates)
     families = Families(
         around.store, settings.refresh, now=now, random_bytes=random_bytes, reused=around.metrics.reused

@@ -77,13 +77,17 @@ class ClientAuthenticator:
         *,
         issuer: str,
         now: Callable[[], float],
+        beyond_rate: Callable[[str], int],
     ) -> None:
-        """``issuer`` is what assertions must be for; ``now`` is in seconds since the epoch."""
+        """``issuer`` is what assertions must be for; ``now`` is in seconds since the epoch. ``beyond_rate`` gives the seconds
+        until a client is within its rate again, and counts nothing.
+        """
         self._registry = registry
         self._store = store
         self._assertions = assertions
         self._issuer = issuer
         self._now = now
+        self._beyond_rate = beyond_rate
 
     async def authenticate(self, question: HttpQuestion, form: Form) -> Client | OAuthError:
         """The client, or why none is proven. Raises ``StoreError``."""
@@ -95,6 +99,8 @@ class ClientAuthenticator:
         fault = await self._fault(registered, tried, question)
         if registered is not None and not fault:
             return registered
+        if isinstance(fault, OAuthError):
+            return fault
         # Shown only if it can be a name: what it is called otherwise, a request has chosen.
         name = tried.client_id if is_client_id(tried.client_id) else "with an impossible id"
         if client is None:
@@ -126,7 +132,7 @@ class ClientAuthenticator:
             return OAuthError.no_client("client_id is not that of the authenticated client")
         return only
 
-    async def _fault(self, client: Client | None, tried: _Try, question: HttpQuestion) -> str:
+    async def _fault(self, client: Client | None, tried: _Try, question: HttpQuestion) -> str | OAuthError:
         match tried.method:
             case "client_secret_basic" | "client_secret_post":
                 return _secret_fault(client, tried.proof)
@@ -135,7 +141,7 @@ class ClientAuthenticator:
             case "tls_client_auth":
                 return _certificate_fault(client, question.certificate or b"")
 
-    async def _assertion_fault(self, client: Client | None, assertion: str) -> str:
+    async def _assertion_fault(self, client: Client | None, assertion: str) -> str | OAuthError:
         keys = None if client is None else client.public_keys
         claims = self._assertions.verified(assertion, keys or _NOBODYS_KEYS)
         if client is None or keys is None or claims is None:
@@ -143,6 +149,9 @@ class ClientAuthenticator:
         now = self._now()
         if fault := _claims_fault(claims, client.id, self._issuer, now):
             return fault
+        # What is used up is remembered for minutes: no more of them than the client may make requests.
+        if wait := self._beyond_rate(client.id):
+            return OAuthError.too_many(wait, f"client {client.id} is beyond its rate")
         # Last, so that only an assertion that is good in all else is used up.
         name = hashlib.sha256(claims["jti"].encode()).hexdigest()
         until = claims["exp"] + _SKEW + _REPLICAS

@@ -17,8 +17,10 @@ from extauthz.tokens.form import Form, read_form
 from extauthz.tokens.http import HttpQuestion
 from extauthz.tokens.ports import Meter
 
-__all__ = ["Door", "Entered", "Rates"]
+__all__ = ["CLIENT", "Door", "Entered", "Rates"]
 
+CLIENT: Final = "client"
+"""What a client's requests are counted as."""
 _OUR_FAULT: Final = 500
 
 
@@ -60,7 +62,7 @@ class Door:
         client = await self._authenticator.authenticate(question, form)
         if isinstance(client, OAuthError):
             return self.failure(question.address, client)
-        wait = self._meter.take("client", client.id, self._rates.per_client)
+        wait = self._meter.take(CLIENT, client.id, self._rates.per_client)
         if wait:
             return OAuthError.too_many(wait, f"client {client.id} is beyond its rate")
         return Entered(client, form, question.address)

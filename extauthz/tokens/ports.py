@@ -224,6 +224,10 @@ class Meter(Protocol):
         """Count one of a kind under a name: 0, or if that were more than the rate, the seconds until it would not be."""
         ...
 
+    def wait(self, kind: str, name: str, per_minute: int) -> int:
+        """What ``take`` would say now, counting nothing."""
+        ...
+
 
 class TokenMetrics(Protocol):
     """Counts what was done. The words are from fixed tables."""

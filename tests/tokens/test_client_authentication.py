@@ -228,6 +228,18 @@ class TestAssertions:
         assert error(await desk.token(form, client="")) == (400, "invalid_request")
 
 
+async def test_no_more_assertions_are_remembered_than_requests_are_allowed() -> None:
+    """I7: each that is used up is kept for minutes. A client that goes on gets 429; one that is shown again counts nothing."""
+    desk = Desk(settings=settings(rates=Rates(5, 1000, 1000)))
+    used = desk.assertion()
+    assert (await by_assertion(desk, used)).status == 200
+    for _ in range(20):
+        assert (await by_assertion(desk, used)).status == 401
+    answers = [(await by_assertion(desk, desk.assertion())).status for _ in range(20)]
+    assert answers == [200] * 4 + [429] * 16
+    assert len(desk.store._claimed) == 5
+
+
 class TestCertificates:
     @pytest.mark.parametrize(
         "name", [x509.UniformResourceIdentifier("spiffe://x/ns/a/sa/b"), x509.DNSName("billing.example.com")]
