@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from extauthz.app.shared_store import in_shared_store
 from extauthz.config import Config
-from extauthz.errors import ConfigError, Position, Problem
 from extauthz.limits import Limiter, LimiterCounts, MemoryLimiter, SharedCounts, SharedLimiter
 from extauthz.serving import Readiness
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RateLimiter", "rate_limiter"]
 
+_CONNECTIONS = 4
+"""At a time; what does not fit waits and travels together."""
 _LOOK_AT_STORE = 0.2
 """Seconds between looks at the store's state, for readiness."""
 
@@ -78,28 +80,9 @@ def rate_limiter(config: Config, clock: Callable[[], float]) -> RateLimiter:
     if not store.shared:
         memory = MemoryLimiter(clock=clock, max_keys=limits.max_keys)
         return RateLimiter(memory, memory.counts)
-    from extauthz.stores import RedisCounters, StoreSettings
+    from extauthz.stores import RedisCounters
 
-    try:
-        counters = RedisCounters(
-            StoreSettings(
-                url=store.url,
-                username=store.username,
-                username_file=store.username_file,
-                password_file=store.password_file,
-                ca_file=store.ca_file,
-                cert_file=store.cert_file,
-                key_file=store.key_file,
-                timeout=limits.timeout,
-            )
-        )
-    except ModuleNotFoundError as error:
-        if error.name != "redis":
-            raise
-        message = "rates in a shared store need the redis client, which is not installed"
-        raise ConfigError([Problem(Position("store"), message, 'pip install "extauthz[redis]"')]) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError([Problem(Position("store"), f"can't be used: {error}", "see store in the docs")]) from None
+    counters = in_shared_store(config, RedisCounters, timeout=limits.timeout, connections=_CONNECTIONS)
     limiter = SharedLimiter(
         counters, clock=clock, timeout=limits.timeout, leased=limits.mode == "leased", max_keys=limits.max_keys
     )

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
+from extauthz.app.shared_store import in_shared_store
 from extauthz.config import Config
-from extauthz.errors import ConfigError, Position, Problem
-from extauthz.stores import MemoryTokenStore, RedisTokenStore, SqliteTokenStore, StoreSettings
+from extauthz.stores import MemoryTokenStore, RedisTokenStore, SqliteTokenStore
 from extauthz.tokens.ports import TokenStore
 
 __all__ = ["KeptTokens", "token_store"]
@@ -43,24 +43,4 @@ def token_store(config: Config, *, timeout: float = _TIMEOUT) -> KeptTokens:
         return SqliteTokenStore(store.file, timeout=timeout)
     if not store.shared:
         return MemoryTokenStore()
-    try:
-        return RedisTokenStore(
-            StoreSettings(
-                url=store.url,
-                username=store.username,
-                username_file=store.username_file,
-                password_file=store.password_file,
-                ca_file=store.ca_file,
-                cert_file=store.cert_file,
-                key_file=store.key_file,
-                timeout=timeout,
-                connections=_CONNECTIONS,
-            )
-        )
-    except ModuleNotFoundError as error:
-        if error.name != "redis":
-            raise
-        message = "a shared store needs the redis client, which is not installed"
-        raise ConfigError([Problem(Position("store"), message, 'pip install "extauthz[redis]"')]) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError([Problem(Position("store"), f"can't be used: {error}", "see store in the docs")]) from None
+    return in_shared_store(config, RedisTokenStore, timeout=timeout, connections=_CONNECTIONS)
