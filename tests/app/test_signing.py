@@ -9,7 +9,7 @@ import pytest
 
 from extauthz.app.signing import key_backend, signing_keys
 from extauthz.config.signing import KvPlace, SigningKeys, TransitPlace
-from extauthz.errors import ConfigError
+from extauthz.errors import ConfigError, SigningError
 from extauthz.stores import MemoryTokenStore
 from extauthz.tokens.key_files import FileKeyBackend
 from extauthz.tokens.mounted_keys import MountedKeyBackend
@@ -57,6 +57,19 @@ def test_keys_in_vault_are_opened_by_who_knows_it(tmp_path: Path, keys: dict[str
     assert asked == [place]
     with pytest.raises(ConfigError, match=r"tokens\.keys\.(transit|kv): signing keys are in Vault"):
         key_backend(written(tmp_path, **keys))
+
+
+async def test_what_vault_signs_is_verified(tmp_path: Path) -> None:
+    """F23: a signature by another key is not given out; keys that are in memory need no such proof."""
+    backend = MemoryBackend()
+    keys = signing_keys(
+        written(tmp_path, transit={}), MemoryTokenStore(), longest_token=300.0, now=Clock(), in_vault=lambda _: backend
+    )
+    await keys.tend()
+    assert (await keys.sign({"sub": "x"})).token
+    backend.impostor = generate_key("ES256")
+    with pytest.raises(SigningError, match="has signed with another key"):
+        await keys.sign({"sub": "x"})
 
 
 async def test_the_times_are_those_that_are_written(tmp_path: Path) -> None:

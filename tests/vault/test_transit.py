@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,10 @@ import joserfc.jws
 import pytest
 
 from extauthz.errors import AlreadyRotatedError, SigningError
+from extauthz.tokens.public_key import is_by, read_jwk
+from extauthz.tokens.signing import SigningKeys
 from extauthz.vault import TransitKeys, Vault
+from tests.tokens.signing import SCHEDULE, Once, by_joserfc
 from tests.vault.openbao import OpenBao
 
 ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256")
@@ -107,13 +111,15 @@ async def test_a_key_that_was_made_anew_has_another_kid(keys: TransitKeys, bao: 
     taken for the old key's.
     """
     old = await keys.add("ES256", newest=None, created=0)
+    signing = SigningKeys(keys, SCHEDULE, Once(), now=time.time)
+    await signing.refresh()
     bao.api("POST", f"{mount}/keys/extauthz-es256/config", {"deletion_allowed": True})
     bao.api("DELETE", f"{mount}/keys/extauthz-es256")
     bao.api("POST", f"{mount}/keys/extauthz-es256", {"type": "ecdsa-p256"})
-    with pytest.raises(SigningError, match="is not by"):
-        await keys.sign(old.kid, b"x")
+    signed = await signing.sign({"sub": "x"})
     [new] = await keys.versions()
-    assert new.kid != old.kid
+    assert signed.kid == new.kid != old.kid
+    assert by_joserfc(signed.token, json.loads(signing.jwks()), ["ES256"])
     assert new.kid.startswith("extauthz-es256-v1-")
     with pytest.raises(SigningError, match="has no key"):
         await keys.sign(old.kid, b"x")
@@ -180,14 +186,20 @@ async def test_many_signatures_at_a_time(keys: TransitKeys) -> None:
     inputs = [str(number).encode() for number in range(40)]
     signatures = await asyncio.gather(*(keys.sign(made.kid, text) for text in inputs))
     assert len(set(signatures)) == 40
-    # Verified by the backend before it gave them away; Ed25519 is deterministic.
+    # Ed25519 is deterministic.
     assert await keys.sign(made.kid, inputs[7]) == signatures[7]
+    assert made.public is not None
+    judge = read_jwk(made.public)
+    assert all(is_by(judge, "EdDSA", *pair) for pair in zip(inputs, signatures, strict=True))
 
 
 async def test_a_foreign_signature_is_not_given_away(keys: TransitKeys, monkeypatch: pytest.MonkeyPatch) -> None:
     """F23: Vault answers with success, and with a signature over something else."""
-    made = await keys.add("EdDSA", newest=None, created=0)
+    await keys.add("EdDSA", newest=None, created=0)
+    signing = SigningKeys(keys, SCHEDULE, Once(), now=time.time)
+    await signing.refresh()
+    assert (await signing.sign({"sub": "x"})).token
     real: Callable[..., bytes] = keys._signature
     monkeypatch.setattr(keys, "_signature", lambda client, version, text: real(client, version, text + b"!"))
-    with pytest.raises(SigningError, match="is not by"):
-        await keys.sign(made.kid, b"x")
+    with pytest.raises(SigningError, match="has signed with another key"):
+        await signing.sign({"sub": "x"})
