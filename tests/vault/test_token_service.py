@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sys
 import time
 import urllib.error
@@ -100,6 +101,11 @@ class Service:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return str(claims["aud"] if isinstance(claims["aud"], str) else claims["aud"][0])
 
+    def sample(self, name: str) -> float | None:
+        """A figure, if there is one."""
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.ask(f"http://{self.admin}/metrics")[2], re.MULTILINE)
+        return None if found is None else float(found[1])
+
     def jwks(self) -> Any:
         status, _, text = self.ask(f"http://{self.http}/.well-known/jwks.json")
         assert status == 200
@@ -127,6 +133,12 @@ def test_vault_fails_and_comes_back(bao: OpenBao, tmp_path: Path) -> None:
         assert verified.claims["sub"] == "billing"
         assert str(verified.header["kid"]).startswith("extauthz-es256-v1-")
 
+        assert (service.sample("extauthz_vault_available"), service.sample("extauthz_signing_usable")) == (1, 1)
+        assert 0 < (service.sample("extauthz_vault_token_ttl_seconds") or 0) < 40 * 86_400
+        assert (service.sample("extauthz_vault_questions_total") or 0) > 0
+        assert (service.sample("extauthz_signature_duration_seconds_count") or 0) >= 1
+        assert abs(service.sample("extauthz_vault_clock_skew_seconds") or 0) < 30
+
         bao.seal()
         for _ in range(10):
             began = time.monotonic()
@@ -139,10 +151,15 @@ def test_vault_fails_and_comes_back(bao: OpenBao, tmp_path: Path) -> None:
         status, _, text = service.ask(f"http://{service.http}/oauth2/introspect", {"token": token})
         assert (status, json.loads(text)["active"]) == (200, True)
         until(lambda: "it is sealed" in service.ask(f"http://{service.admin}/readyz?verbose")[2])
+        until(lambda: service.sample("extauthz_vault_available") == 0)
+        assert service.sample("extauthz_signing_usable") == 0
+        assert (service.sample("extauthz_vault_failed_total") or 0) > 0
+        assert (service.sample("extauthz_signatures_failed_total") or 0) >= 10
 
         bao.unseal()
         until(lambda: service.token()[0] == 200)
         assert service.jwks() == keys
+        until(lambda: service.sample("extauthz_vault_available") == service.sample("extauthz_signing_usable") == 1)
 
         # And a value of the configuration that changes is taken, too.
         bao.api("POST", "secret/data/auth", {"data": {"billing": SECRET, "audience": "invoices"}})
