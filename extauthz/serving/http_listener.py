@@ -163,12 +163,14 @@ class HttpApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers, observer = _headers(scope), self._observer
+        observer = self._observer
+        # One that is too large is not read any further.
+        headers = None if _header_size(scope) > self._limits.connection.header_bytes else _headers(scope)
         if observer is None:
             await self._respond(scope, headers, receive, send)
             return
         method: str = scope["method"]
-        begun = observer.begin(method, scope["raw_path"].decode("latin-1"), headers)
+        begun = observer.begin(method, scope["raw_path"].decode("latin-1"), headers or {})
         status: int | None = None
         try:
             status = await self._respond(scope, headers, receive, send)
@@ -179,7 +181,7 @@ class HttpApp:
                 observer.finish(begun, method, status)
 
     async def _respond(
-        self, scope: Scope, headers: Mapping[str, tuple[str, ...]], receive: Receive, send: Send
+        self, scope: Scope, headers: Mapping[str, tuple[str, ...]] | None, receive: Receive, send: Send
     ) -> int | None:
         """Answer; gives the status, or None if the client has left."""
         connection: HttpConnection = scope["state"]["connection"]
@@ -200,10 +202,10 @@ class HttpApp:
         return answer.status
 
     async def _judge(
-        self, scope: Scope, headers: Mapping[str, tuple[str, ...]], receive: Receive
+        self, scope: Scope, headers: Mapping[str, tuple[str, ...]] | None, receive: Receive
     ) -> tuple[HttpAnswer, bool]:
         """The answer to a request, and whether the connection has to end with it."""
-        if _header_size(scope) > self._limits.connection.header_bytes:
+        if headers is None:
             return _LARGE_HEADER, True
         if "transfer-encoding" in headers and ("content-length" in headers or scope["http_version"] != "1.1"):
             # Who stands in front may have believed the other one, and take the rest for another request. HTTP/1.0 knows no
@@ -239,11 +241,10 @@ def _header_size(scope: Scope) -> int:
 
 
 def _headers(scope: Scope) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
-        key = name.decode("latin-1")
-        found[key] = (*found.get(key, ()), value.decode("latin-1"))
-    return found
+        found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: tuple(values) for name, values in found.items()}
 
 
 async def _body(receive: Receive, headers: Mapping[str, tuple[str, ...]], most: int) -> bytes | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
 import json
 import re
 import shutil
@@ -19,8 +20,8 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any as Json
 
@@ -28,6 +29,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT  # its fonts are replaced bel
 from rich.console import Console, RenderableType
 
 from mesh.address import free_address
+from mesh.desk import Refused
 from mesh.local import LocalMesh
 from mesh.observability.dashboard import PANELS
 from mesh.observability.drawing import Line, drawing
@@ -142,7 +144,9 @@ def _prometheus(state: Path, admin: str) -> Iterator[str | None]:
 
 @contextmanager
 def _callers(mesh: LocalMesh) -> Iterator[None]:
-    """Users, admins, partners, and people who may not, until left; each asks some dozens of times a second."""
+    """Users, admins, partners, and people who may not, until left; each asks some dozens of times a second. Beside them
+    clients of the token service, who ask it for a few tokens a second.
+    """
     over = threading.Event()
     requests = _requests(mesh)
 
@@ -157,7 +161,14 @@ def _callers(mesh: LocalMesh) -> Iterator[None]:
             connection.getresponse().read()
         connection.close()
 
+    def ask_for_tokens() -> None:
+        turns = itertools.cycle(_token_requests(mesh))
+        while not over.wait(0.3):
+            with suppress(Refused):
+                next(turns)()
+
     threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(4)]
+    threads.append(threading.Thread(target=ask_for_tokens, daemon=True))
     for thread in threads:
         thread.start()
     try:
@@ -166,6 +177,20 @@ def _callers(mesh: LocalMesh) -> Iterator[None]:
         over.set()
         for thread in threads:
             thread.join()
+
+
+def _token_requests(mesh: LocalMesh) -> list[Callable[[], object]]:
+    """What is asked of the token service: own tokens, exchanged and renewed ones, one that is refused, one that is ended."""
+    desk = mesh.desk
+    return [
+        lambda: desk.own("shop"),
+        lambda: desk.refresh("shop", desk.own("shop").refresh_token),
+        lambda: desk.exchange("gateway", mesh.issuer.mint("alice")),
+        lambda: desk.own("backoffice"),
+        lambda: desk.renew(desk.own("shop").access_token),
+        lambda: desk.refresh("shop", "guessed"),
+        lambda: desk.revoke("shop", desk.own("shop").access_token),
+    ]
 
 
 def _requests(mesh: LocalMesh) -> list[tuple[str, str, dict[str, str]]]:
