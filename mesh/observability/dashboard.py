@@ -257,7 +257,7 @@ PANELS: Sequence[tuple[str, tuple[Panel, ...]]] = (
             ),
             Panel(
                 "Age of signing keys",
-                "Of the newest key in each slot. Below zero is no age: the time until the next one is made.",
+                "Of the newest key in each slot, and how long it is until the next one is made: below zero it is overdue.",
                 (
                     (f"max by (slot) (extauthz_signing_key_age_seconds{{{_HERE}}})", "{{slot}}"),
                     (f"min(extauthz_signing_rotation_due_timestamp_seconds{{{_HERE}}}) - time()", "next one in"),
@@ -302,7 +302,7 @@ PANELS: Sequence[tuple[str, tuple[Panel, ...]]] = (
             ),
             Panel(
                 "Vault",
-                "The life that our token has left. 0 and no line: it is sealed or away; docs/vault.md.",
+                "The life that our token has left; 0 while Vault is sealed or away (docs/vault.md).",
                 (
                     (
                         f"min by (instance) ({_TTL} * on (job, instance) extauthz_vault_available{{{_HERE}}})",

@@ -116,19 +116,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_reasons_and_metrics_of_the_docs_are_real() -> None:
-    """Every metric that a page names is one that the server has."""
-    from extauthz.identity import CacheLimits
-    from extauthz.identity.token_cache import TokenCache
-    from extauthz.limits import MemoryLimiter, SharedCounts
-    from extauthz.telemetry import Metrics
-
-    metrics = Metrics()
-    metrics.watch_providers(tuple)
-    metrics.watch_token_cache(TokenCache(CacheLimits()).counts)
-    metrics.watch_limiter(MemoryLimiter(clock=lambda: 0.0).counts)
-    metrics.watch_store(lambda: SharedCounts(True, 0.0, "", 0, 0, 0, 0, 0, 0))
-    metrics.watch_spans(lambda: (0, 0, 0))
-    page = metrics.render().decode()
-    for name in set(re.findall(r"`(extauthz_\w+)", (PROJECT / "docs" / "operations.md").read_text())):
-        assert name in page, name
+def test_metrics_of_the_docs_are_real() -> None:
+    """Every metric that a page or a rule names is one that the server has, as the page that is made of the code lists them."""
+    listed = set(re.findall(r"`(extauthz_\w+)`", (PROJECT / "docs" / "metrics.md").read_text()))
+    rules = PROJECT / "mesh" / "observability" / "rules.yaml"
+    for page in (*PAGES, rules):
+        for name in re.findall(r"(?<![\w.:/-])(extauthz_\w+)(?!\.\w)", page.read_text()):
+            base = re.sub(r"_(bucket|count|sum)$", "", name)
+            assert {name, base} & listed or name.startswith("extauthz_agent_"), f"{page.name}: {name}"

@@ -26,7 +26,7 @@ def test_the_kept_dashboard_has_the_panels_of_the_dashboard() -> None:
     assert empty == len([panel for _, panels in PANELS for panel in panels if panel.title in _NOT_IN_THE_MESH])
 
 
-_NOT_IN_THE_MESH = ("Share of each worker", "Certificates", "In shadow mode", "Store")
+_NOT_IN_THE_MESH = ("Share of each worker", "Certificates", "In shadow mode", "Store", "Vault")
 
 
 def test_the_kept_screen_has_the_headings_of_the_screen() -> None:
