@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from extauthz.wire.usual import COMPILED
@@ -18,6 +19,8 @@ from extauthz.wire.usual import COMPILED
 # How long one example takes is no property of the code on a machine that does other things as well.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+pytest_plugins = ["tests.canaries"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 CAPTURES = PROJECT / "tests" / "captures"
@@ -53,6 +56,9 @@ def pytest_report_header() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[MISSING] = {}
+    # As in a server, and unlike structlog by itself: no values of variables, which may be secrets.
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -28,6 +28,7 @@ from mesh.address import free_addresses
 from mesh.collector import Collector, Span
 from mesh.processes import Process, answers
 from mesh.proxy import PROJECT
+from tests.canaries import secret
 from tests.identity.endpoint import INACTIVE, Endpoint, answer, http, serving
 
 pytestmark = pytest.mark.timeout(60)
@@ -207,6 +208,8 @@ async def run(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
             try:
                 await asyncio.to_thread(server.wait_ready)
                 yield Run(check, admin, tmp_path, collector, canaries, sent)
+                for sung in canaries.sung:
+                    secret(sung, "a canary")
             finally:
                 await asyncio.to_thread(server.stop)
 

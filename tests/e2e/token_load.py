@@ -19,6 +19,7 @@ import httpx2
 import jwt
 
 from mesh.replicas import CLIENT, Replicas
+from tests.canaries import secret
 
 BOUND = 1.0
 """Seconds within which a revocation is in force everywhere."""
@@ -108,7 +109,8 @@ class TokenLoad:
         return None
 
     def _keep(self, told: dict[str, Any], *, alone: bool) -> None:
-        token = told["access_token"]
+        token = secret(told["access_token"], "an access token")
+        secret(told["refresh_token"], "a refresh token")
         self.signers.add(jwt.get_unverified_header(token)["kid"])
         ends = jwt.decode(token, options={"verify_signature": False})["exp"]
         self.tokens.append(Issued(token, ends, alone))

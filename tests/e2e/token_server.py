@@ -5,18 +5,20 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jwt
+import requests
 from authlib.integrations.requests_client import OAuth2Session
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from extauthz.model import EMPTY
 from mesh.address import free_addresses
 from mesh.processes import Process, accepts, answers
+from tests import canaries
 from tests.tokens.parts import public_jwk
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
@@ -45,18 +47,24 @@ class Running:
     def session(self, client: str = "billing", secret: Any = SECRET, **options: Any) -> OAuth2Session:
         """A client by Authlib, which finds the endpoints as any client does."""
         found = self.get("/.well-known/oauth-authorization-server")
-        return OAuth2Session(
-            client,
-            secret,
-            token_endpoint=found["token_endpoint"],
-            **options,
-        )
+        made = OAuth2Session(client, secret, token_endpoint=found["token_endpoint"], **options)
+        made.hooks["response"].append(_given_out)
+        return made
 
     def foreign(self, **claims: Any) -> str:
         """A token of the configured provider."""
         now = int(time.time())
         usual = {"iss": "https://login.example.com/", "aud": "gateway", "sub": "alice", "iat": now, "exp": now + 60}
         return jwt.encode(usual | claims, self.provider_key, "ES256", {"kid": "p"})
+
+
+def _given_out(answer: requests.Response, *_: object, **__: object) -> None:
+    """No token of an answer is to be seen anywhere else."""
+    with suppress(ValueError):
+        told = answer.json()
+        for name in ("access_token", "refresh_token", "token"):
+            if isinstance(told.get(name), str):
+                canaries.secret(told[name], f"the {name} of an answer")
 
 
 @contextmanager
@@ -114,7 +122,9 @@ def running(
     command = [sys.executable, "-m", "extauthz", "serve"]
     ready = [answers(f"http://{admin}/readyz"), accepts(http)]
     with Process("extauthz", command, log=folder / "log", ready=ready, directory=folder) as process:
+        canaries.secret(SECRET, "the secret of a client")
         yield Running(issuer, folder, client_key, provider_key, process, f"http://{admin}")
+        canaries.pages_of(admin)
 
 
 def revoke(session: OAuth2Session, token: str) -> None:

