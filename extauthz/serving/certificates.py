@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from extauthz.errors import ServingError
 from extauthz.serving.listener import TlsFiles
 
@@ -69,6 +67,8 @@ class Certificates:
         return changed
 
     def _read(self) -> Material:
+        from cryptography import x509  # much memory, for who has no certificate
+
         for _ in range(_READS):
             before = self._texts()
             problem = None

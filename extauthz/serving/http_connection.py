@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import h11
 import uvicorn
-from cryptography import x509
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -127,6 +126,8 @@ def _certificate(connection: Any) -> ClientCertificate | None:
     der = connection.getpeercert(binary_form=True)
     if not der:
         return None
+    from cryptography import x509  # much memory, for who is shown no certificate
+
     try:
         return ClientCertificate(der, x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp())
     except ValueError:

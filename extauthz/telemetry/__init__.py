@@ -1,26 +1,30 @@
 """What a running server tells: traces, metrics, decision records, logs.
 
-``Telemetry`` is what the serving handler sees. ``logs.configure`` stands by itself and is called first.
+``Telemetry`` is what the serving handler sees. ``configure_logs`` stands by itself and is called first.
 """
 
-from extauthz.telemetry.activity import Activity, merged_activity
-from extauthz.telemetry.agent_metrics import AgentMetrics
-from extauthz.telemetry.audit import AuditFile
+from typing import TYPE_CHECKING
+
+from extauthz.face import face
 from extauthz.telemetry.audit_key import audit_key
 from extauthz.telemetry.audit_lines import AuditKey
 from extauthz.telemetry.audit_reading import AuditReport, audit_lines, check_audit
-from extauthz.telemetry.audit_series import AuditCounts
-from extauthz.telemetry.exposition import Samples, read_samples
-from extauthz.telemetry.http_requests import HttpRequests
-from extauthz.telemetry.logs import configure as configure_logs
-from extauthz.telemetry.logs import toggle_debug
-from extauthz.telemetry.merging import MergedMetrics
-from extauthz.telemetry.metrics import LoadOutcome, Metrics, ProviderState
-from extauthz.telemetry.observer import Telemetry, open_telemetry
-from extauthz.telemetry.phases import Phases
-from extauthz.telemetry.revocation_series import RevocationCounts
-from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSettings
-from extauthz.telemetry.token_waits import TimedSigner, TimedStore, TokenWaits
+
+if TYPE_CHECKING:
+    from extauthz.telemetry.activity import Activity, merged_activity
+    from extauthz.telemetry.agent_metrics import AgentMetrics
+    from extauthz.telemetry.audit import AuditFile
+    from extauthz.telemetry.audit_series import AuditCounts
+    from extauthz.telemetry.exposition import Samples, read_samples
+    from extauthz.telemetry.http_requests import HttpRequests
+    from extauthz.telemetry.logs import configure_logs, toggle_debug
+    from extauthz.telemetry.merging import MergedMetrics
+    from extauthz.telemetry.metrics import LoadOutcome, Metrics, ProviderState
+    from extauthz.telemetry.observer import Telemetry, open_telemetry
+    from extauthz.telemetry.phases import Phases
+    from extauthz.telemetry.revocation_series import RevocationCounts
+    from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSettings
+    from extauthz.telemetry.token_waits import TimedSigner, TimedStore, TokenWaits
 
 __all__ = [
     "Activity",
@@ -53,3 +57,24 @@ __all__ = [
     "read_samples",
     "toggle_debug",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = face(
+        __name__,
+        {
+            "activity": "Activity merged_activity",
+            "agent_metrics": "AgentMetrics",
+            "audit": "AuditFile",
+            "audit_series": "AuditCounts",
+            "exposition": "Samples read_samples",
+            "http_requests": "HttpRequests",
+            "logs": "configure_logs toggle_debug",
+            "merging": "MergedMetrics",
+            "metrics": "LoadOutcome Metrics ProviderState",
+            "observer": "Telemetry open_telemetry",
+            "phases": "Phases",
+            "revocation_series": "RevocationCounts",
+            "settings": "DecisionSettings Rotation TraceSettings",
+            "token_waits": "TimedSigner TimedStore TokenWaits",
+        },
+    )

@@ -28,7 +28,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from extauthz.telemetry.redaction import MASK, escape_controls, is_sensitive, mask
 from extauthz.telemetry.repeats import Repeats
 
-__all__ = ["configure", "toggle_debug"]
+__all__ = ["configure_logs", "toggle_debug"]
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -51,7 +51,7 @@ _DEPTH = 6
 _ITEMS = 64
 
 
-def configure(level: str = "info", stream: TextIO | None = None) -> None:
+def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
     """Set up all logging of the process; may be called again to change it.
 
     Args:

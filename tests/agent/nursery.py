@@ -24,6 +24,7 @@ _NEEDED = (
     "extauthz.app.agent",
     "extauthz.cli",
     "anyio._backends._asyncio",
+    "extauthz.identity.client_assertion",
     "httpcore2",
     "uvicorn.lifespan.off",
     "uvicorn.protocols.http.h11_impl",

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
-from extauthz.app import engine
+from extauthz.app.engine import engine
 from extauthz.app.values import credential_places
 from extauthz.capture import CaptureWriter
 from extauthz.config import load_config

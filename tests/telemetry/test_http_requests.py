@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from extauthz.telemetry import HttpRequests, MergedMetrics, Metrics, TraceSettings
-from extauthz.telemetry.logs import configure
+from extauthz.telemetry.logs import configure_logs
 from extauthz.telemetry.open_request import OPEN
 from extauthz.telemetry.spans import CheckTracer
 from extauthz.telemetry.tracing import trace_plan
@@ -196,7 +196,7 @@ def test_an_abandoned_request_has_a_span_that_says_so(watched: Watched) -> None:
 def test_log_lines_of_a_request_have_its_trace(watched: Watched, headers: dict[str, tuple[str, ...]]) -> None:
     """Sampled or not: who has the trace finds the line. After the request it is gone."""
     stream = io.StringIO()
-    configure("info", stream)
+    configure_logs("info", stream)
     log = structlog.get_logger("extauthz.tokens.service")
     begun = watched.requests.begin("POST", "/oauth2/token", headers)
     log.warning("the token service could not answer")
@@ -215,7 +215,7 @@ def test_a_tracer_that_fails_changes_no_answer(watched: Watched, monkeypatch: py
         raise RuntimeError(message)
 
     stream = io.StringIO()
-    configure("info", stream)
+    configure_logs("info", stream)
     monkeypatch.setattr(CheckTracer, "begin", fail)
     for _ in range(3):
         watched.requests.finish(watched.requests.begin("POST", "/oauth2/token", SAMPLED), "POST", 200)

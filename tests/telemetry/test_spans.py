@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode, get_tracer_provider
 
 from extauthz.model import AttributeContext, Decision, Deny, HttpAttributes, Peer, Reason
 from extauthz.telemetry import TraceSettings
-from extauthz.telemetry.logs import configure
+from extauthz.telemetry.logs import configure_logs
 from extauthz.telemetry.phases import Waited
 from extauthz.telemetry.spans import CheckTracer
 from extauthz.telemetry.tracing import trace_plan
@@ -310,7 +310,7 @@ def test_unreachable_collector(
 ) -> None:
     """A collector that is not there costs no Check its time, one log line a minute, and bounded seconds at the end."""
     log = io.StringIO()
-    configure("info", log)
+    configure_logs("info", log)
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
