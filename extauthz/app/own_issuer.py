@@ -76,7 +76,7 @@ class Seen:
     """What a command that only looks has of the configuration's own token service."""
 
     keys: OwnKeys | None = None
-    """None: there is no token service."""
+    """None: there is no token service, or no provider of its tokens."""
     notes: tuple[str, ...] = ()
     """What could not be seen, for people."""
 
@@ -92,7 +92,7 @@ async def seen_issuer(config: Config, secrets: Secrets) -> AsyncIterator[Seen]:
         ConfigError: They can't be used as they are configured.
     """
     tokens = config.tokens
-    if tokens is None:
+    if tokens is None or all(one.jwt is None or one.jwt.issuer != tokens.issuer for one in config.providers):
         yield Seen()
         return
     store, notes = config.store, []

@@ -3,31 +3,35 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from extauthz.cli.serve import ConfigFile
 from extauthz.cli.terminal import harmless
 from extauthz.cli.times import time_of
+from extauthz.cli.token_config import opened_config
 from extauthz.cli.tokens_given import TokenFile, given_token
 from extauthz.cli.validate import OutputForm
 from extauthz.errors import ExtAuthzError
 
 if TYPE_CHECKING:
-    from extauthz.telemetry import AuditReport
+    from extauthz.telemetry import AuditKey, AuditReport
 
 __all__ = ["audit_app", "show", "verify"]
 
 Files = Annotated[str, Parameter(help="Files of the log, oldest first, as rotation has left them.")]
 KeyFile = Annotated[
-    str, Parameter(help="The secret of the log, as `tokens.audit.keyFile` of the configuration names it.")
+    str | None,
+    Parameter(help="The secret of the log; without it the one that the configuration names (tokens.audit.keyFile)."),
 ]
 
 
 def audit_app() -> App:
     """The command ``audit`` with all below it."""
-    example = "Example: extauthz audit verify audit.log.1 audit.log --key-file audit.key"
+    example = "Example: extauthz audit verify audit.log.1 audit.log"
     app = App(
         name="audit",
         help="The log of what was done with tokens and keys.",
@@ -44,10 +48,11 @@ def audit_app() -> App:
 
 def verify(
     *files: Files,
-    key_file: KeyFile,
+    key_file: KeyFile = None,
     expect_last: Annotated[
         str, Parameter(help="The `hash` of a line that must be there: what `verify` printed last time.")
     ] = "",
+    config: ConfigFile = None,
     output: OutputForm = "text",
 ) -> int:
     """Check that no line was changed, removed, added or moved, and say which is the first that is wrong.
@@ -55,11 +60,12 @@ def verify(
     Lines that are missing at the end can't be seen from what is left: note the hash that is printed, elsewhere, and give
     it the next time as --expect-last. Exit code 0 if the log is whole, 1 if it is not.
     """
-    from extauthz.telemetry import audit_key, check_audit
+    from extauthz.telemetry import check_audit
 
     if not files:
         raise ExtAuthzError("name the files of the log, oldest first")
-    report = check_audit(files, audit_key(key_file, make=False), expect_last)
+    with _key(key_file, config) as key:
+        report = check_audit(files, key, expect_last)
     if output == "json":
         print(json.dumps(_as_json(report), indent=2))
     else:
@@ -83,23 +89,25 @@ def show(
     since: Annotated[str | None, Parameter(help="Not before: 2h, 3d, or a time such as 2026-11-26T08:00:00Z.")] = None,
     until: Annotated[str | None, Parameter(help="Not after, written like --since.")] = None,
     token: TokenFile | None = None,
-    key_file: Annotated[str | None, Parameter(help="The secret of the log; needed for --token.")] = None,
+    key_file: KeyFile = None,
+    config: ConfigFile = None,
     output: OutputForm = "text",
 ) -> int:
     """Show lines of the log to people. The chain is not checked: `verify` does that.
 
     With --token, only the lines about one token, which the log itself does not hold. Exit code 1 if nothing is shown.
     """
-    from extauthz.telemetry import audit_key
-
     if not files:
         raise ExtAuthzError("name the files of the log, oldest first")
-    if (token is None) != (key_file is None):
-        raise ExtAuthzError("--token and --key-file belong together: tokens are in the log as keyed digests")
+    if token is None and key_file is not None:
+        raise ExtAuthzError(
+            "--key-file is for --token: tokens are in the log as keyed digests, all else is there to read"
+        )
     wanted: dict[str, Any] = {"client_id": client, "subject": subject, "action": action}
     wanted["outcome"] = "refused" if refused else None
-    if token is not None and key_file is not None:
-        wanted["token"] = audit_key(key_file, make=False).digest(given_token(token))
+    if token is not None:
+        with _key(key_file, config) as key:
+            wanted["token"] = key.digest(given_token(token))
     lines = _lines(
         files,
         {name: value for name, value in wanted.items() if value is not None},
@@ -114,6 +122,20 @@ def show(
     if not lines:
         sys.stderr.write("no line is like that\n")
     return 0 if lines else 1
+
+
+@contextmanager
+def _key(file: str | None, config: str | None) -> "Iterator[AuditKey]":
+    """The secret of the log: where it is said to be, or where the configuration says."""
+    from extauthz.telemetry import audit_key
+
+    if file is not None:
+        yield audit_key(file, make=False)
+        return
+    with opened_config(config) as (loaded, _):
+        if loaded.tokens is None or loaded.tokens.audit is None:
+            raise ExtAuthzError("the configuration names no secret of the log (tokens.audit.keyFile): give --key-file")
+        yield audit_key(loaded.tokens.audit.key_file, make=False)
 
 
 def _lines(

@@ -24,5 +24,5 @@ def opened_config(file: str | None) -> "Iterator[tuple[Config, Secrets]]":
 
     # What is said beside the answer would only stand in its way.
     configure_logs("error")
-    with Secrets(os.environ) as secrets:
+    with Secrets(os.environ, passing=True) as secrets:
         yield secrets.load(file), secrets

@@ -121,3 +121,23 @@ def test_a_token_on_the_command_line_is_refused(run: Command) -> None:
     result = run("audit", "show", "audit.log", "--token", "eyJ.eyJ.canary", "--key-file", "audit.key")
     assert result.code == 2
     assert "canary" not in result.out + result.err
+
+
+@pytest.mark.usefixtures("logged")
+def test_the_key_of_the_configuration(run: Command) -> None:
+    """Nobody has to know where it is; without one it is said what to give."""
+    result = run("audit", "verify", "audit.log")
+    assert result.code == 2
+    assert "give --key-file" in result.err
+    Path("sub").mkdir()
+    Path("audit.key").rename("sub/audit.key")
+    Path("sub/extauthz.yaml").write_text("""
+tokens: {issuer: "https://auth.example.com", audiences: [orders], audit: {file: audit.log, keyFile: audit.key}}
+store: {url: "sqlite:state.db"}
+""")
+    assert run("audit", "verify", "audit.log", "--config", "sub/extauthz.yaml").code == 0
+    Path("token").write_text("ey.first.token")
+    shown = run("audit", "show", "audit.log", "--token", "token", "--config", "sub/extauthz.yaml")
+    assert (shown.code, shown.out.count("\n")) == (0, 1)
+    assert run("audit", "verify", "audit.log", "--config", "none.yaml").code == 2
+    assert not Path("sub/state.db").exists()

@@ -67,6 +67,20 @@ def test_all_of_a_kind_are_revoked(service: Command, how: list[str]) -> None:
     assert service("token", "verify", "token").out.startswith("token-revoked: ")
 
 
+@pytest.mark.parametrize("words", [["mint", "--subject", "a"], ["verify", "token"], ["client", "list"]])
+def test_a_wrapped_secret_id_is_for_the_server(service: Command, words: list[str]) -> None:
+    """It can be opened once: no command does."""
+    minted(service)
+    vault = "vault: {address: 'http://127.0.0.1:1', auth: {appRole: {roleId: a, secretIdFile: b, wrapped: true}}}\n"
+    keys = "  keys: {transit: {}}\n  audiences:"
+    store = 'store: {url: "redis://127.0.0.1:1", passwordFile: "vault:auth#password"}'
+    configuration = CONFIGURATION.replace("  audiences:", keys, 1).replace('store: {url: "sqlite:state.db"}', store)
+    Path("extauthz.yaml").write_text(vault + configuration)
+    result = service("token", *words)
+    assert result.code == 2
+    assert "a wrapped secret id can be opened once, and a server needs it" in result.err
+
+
 def test_it_is_in_the_audit_log(service: Command) -> None:
     """Who, for what, with which key, and the digest of it; not the token, and nothing of it on the other stream."""
     token = minted(service, "--scope", "orders:read", "--lifetime", "30s")
