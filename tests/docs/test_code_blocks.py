@@ -31,7 +31,7 @@ COMMANDS = (
     "agent",
     "version",
 )
-SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))
+SETTINGS = PolicySettings(providers=frozenset({"corporate", "own", "partner"}), mesh_providers=frozenset({"mesh"}))
 
 
 @dataclass(frozen=True)
