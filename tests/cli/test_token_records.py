@@ -371,8 +371,8 @@ class TestRevoke:
     def test_a_session(self, desk: Command) -> None:
         """By its name, or by its refresh token."""
         family, token = begun("billing", "alice")
-        Path("refresh").write_text(token)
-        told = json.loads(desk("token", "revoke", "refresh", "--output", "json").out)
+        Path("refresh.token").write_text(token)
+        told = json.loads(desk("token", "revoke", "refresh.token", "--output", "json").out)
         assert told == {"revoked": "family", "value": family.id, "sessions": 1}
         assert [(one.kind, one.value) for one in revocations()] == [("family", family.id)]
         assert token not in Path("audit.log").read_text()
@@ -382,8 +382,8 @@ class TestRevoke:
     def test_a_forged_refresh_token_ends_nothing(self, desk: Command) -> None:
         """Who knows a session's name and not its key is told that this is none of ours."""
         family, _ = begun("billing", "alice")
-        Path("refresh").write_text(new_refresh_token(family.id, os.urandom(32), 0, os.urandom))
-        assert desk("token", "revoke", "refresh").code == 2
+        Path("refresh.token").write_text(new_refresh_token(family.id, os.urandom(32), 0, os.urandom))
+        assert desk("token", "revoke", "refresh.token").code == 2
         assert revocations() == []
 
     def test_wrong_use(self, desk: Command) -> None:
