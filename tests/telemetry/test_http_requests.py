@@ -192,6 +192,7 @@ def test_an_abandoned_request_has_a_span_that_says_so(watched: Watched) -> None:
     assert "http.response.status_code" not in (seen.attributes or {})
 
 
+@pytest.mark.usefixtures("preserved_logging")
 @pytest.mark.parametrize("headers", [SAMPLED, UNSAMPLED])
 def test_log_lines_of_a_request_have_its_trace(watched: Watched, headers: dict[str, tuple[str, ...]]) -> None:
     """Sampled or not: who has the trace finds the line. After the request it is gone."""
@@ -207,6 +208,7 @@ def test_log_lines_of_a_request_have_its_trace(watched: Watched, headers: dict[s
     assert "trace_id" not in second
 
 
+@pytest.mark.usefixtures("preserved_logging")
 def test_a_tracer_that_fails_changes_no_answer(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request is counted, and the fault told once."""
 
