@@ -53,7 +53,7 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", _OneWrite(transport, self.loop)))
         self.certificate = _certificate(transport.get_extra_info("ssl_object"))
         self._connections.opened(self)
         self._connections.waits(self, transport.abort)
@@ -117,6 +117,37 @@ class HttpConnection(H11Protocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+
+
+class _OneWrite:
+    """A transport on which what is written in one turn of the event loop goes out together: a header and its body are one
+    packet, and one call of the kernel.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """Whatever is not written goes to the transport as it is."""
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep it to the end of this turn."""
+        if not self._waiting:
+            self._loop.call_soon(self._send)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        """What was written goes out before the end."""
+        self._send()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _send(self) -> None:
+        if self._waiting:
+            self._transport.write(b"".join(self._waiting))
+            self._waiting.clear()
 
 
 def _certificate(connection: Any) -> ClientCertificate | None:

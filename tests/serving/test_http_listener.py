@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -119,6 +120,21 @@ async def test_an_answer_is_kept_by_nobody_and_says_nothing_of_the_server(begin:
     clerk.answer = HttpAnswer(200, (("Cache-Control", "max-age=300"), ("content-length", "3")), b"abcdef")
     answer = await ask(f"http://{address}/")
     assert (answer.headers["cache-control"], answer.content) == ("max-age=300", b"abcdef")
+
+
+async def test_an_answer_goes_out_as_one(begin: Begin) -> None:
+    """Header and body: one packet and one call of the kernel. While it makes two, Checks of this process wait."""
+    host, _, port = (await begin()).rpartition(":")
+
+    def answers() -> list[bytes]:
+        with socket.create_connection((host, int(port)), 5) as client:
+            received = []
+            for _ in range(20):
+                client.sendall(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n")
+                received.append(client.recv(65536))
+            return received
+
+    assert [answer.count(b'{"fine": true}') for answer in await asyncio.to_thread(answers)] == [1] * 20
 
 
 async def test_head_is_a_get_without_its_body(begin: Begin, clerk: Clerk) -> None:
