@@ -33,31 +33,31 @@ help: ## what there is to make
 	@echo
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1	\2/p' Makefile | awk -F'\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 	@echo
-	@echo 'All of them need only make and python3, 3.11 or newer (PYTHON=python3.12 chooses another one).'
+	@echo 'They need make and python3, 3.11 or newer (PYTHON=python3.12 for another one).'
 
-demo: $(RUNTIME) $(ENVOY) ## drive a scenario through a real Envoy and print what was asked, expected and answered
+demo: $(RUNTIME) $(ENVOY) ## drive a scenario through a real Envoy, and show each answer
 	@.venv/bin/python -m mesh demo
 
-up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with curl lines to paste
+up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with curl lines
 	@.venv/bin/python -m mesh up
 
 test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytest)
 	@.venv/bin/python -m pytest $(ARGS) $(TESTS)
 
-soak: $(DEV) $(ENVOY) ## what the tests do for seconds, for minutes: keys that change under load, processes killed again and again
+soak: $(DEV) $(ENVOY) ## what the tests do for seconds, for minutes: rotation, crashes
 	@TOKEN_SOAK=60 TOKEN_KILLS=10 STORE_KILLS=50 .venv/bin/python -m pytest -s $(ARGS) \
 	  tests/e2e/test_token_soak.py tests/e2e/test_token_crashes.py tests/stores/test_token_kills.py
 
-bench: $(DEV) $(ENVOY) ## measure: CPU of a Check, transports, a real Envoy, growth, memory (ten minutes; ARGS=stages for a part)
+bench: $(DEV) $(ENVOY) ## measure CPU, transports, Envoy, growth, memory (10 min; ARGS=PART)
 	@.venv/bin/python -m bench $(ARGS)
 
-compiled: $(DEV) ## compile the decision path to machine code, which then is what runs (a C compiler, a minute)
+compiled: $(DEV) ## compile the decision path, which runs then (needs a C compiler)
 	@echo '· compiling' && .venv/bin/python compiled/build.py
 
 pure: $(RUNTIME) ## remove what `make compiled` made: the sources run again
 	@.venv/bin/python compiled/build.py --remove
 
-lint: $(DEV) ## style, types, the arrows between rooms, generated code, spelling, YAML, the container files
+lint: $(DEV) ## style, types, imports, generated code, spelling, container files
 	@echo '· ruff check' && .venv/bin/ruff check .
 	@echo '· ruff format' && .venv/bin/ruff format --check .
 	@echo '· mypy' && .venv/bin/mypy
@@ -77,7 +77,7 @@ format: $(DEV) ## let ruff format and mend what it can
 protos: $(DEV) ## write extauthz/_pb from protos/
 	@.venv/bin/python protos/generate.py
 
-lock: ## remake requirements/*.txt; versions stay unless pyproject.toml rules them out (ARGS=--upgrade for new ones)
+lock: ## remake requirements/*.txt (ARGS=--upgrade for newer versions)
 	@if [ '$(UV)' = .venv/bin/uv ] && [ ! -x .venv/bin/uv ]; then $(MAKE) '$(DEV)'; fi
 	@echo '· resolving'
 	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra redis --extra vault --extra mesh --group build -o requirements/runtime.txt

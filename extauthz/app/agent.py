@@ -122,7 +122,7 @@ def _client(options: AgentOptions) -> ClientAuthentication | None:
     try:
         return client_authentication(client, lambda: secrets.token_urlsafe(_ID_BYTES))
     except KeySetError as error:
-        raise ExtAuthzError(str(error)) from None
+        raise ExtAuthzError(f"the client's secret or key: {error}") from None
 
 
 def _given(keeper: TokenKeeper, accept: str) -> tuple[bytes, str] | None:

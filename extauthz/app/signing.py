@@ -126,7 +126,7 @@ async def opened_signing_keys(config: Config, in_vault: InVault | None = None) -
     tokens = config.tokens
     if tokens is None:
         message = "there is no token service, and so no signing keys"
-        raise ConfigError([Problem(Position("tokens"), message, "see tokens in the docs")])
+        raise ConfigError([Problem(Position("tokens"), message, "add the section tokens: docs/tokens.md")])
     store = token_store(config)
     audit = audit_log(tokens)
     keys = signing_keys(

@@ -67,7 +67,9 @@ async def opened_records(config: Config) -> AsyncIterator[TokenRecords]:
 def written_tokens(config: Config) -> Tokens:
     """The section of the token service. Raises ExtAuthzError without one."""
     if config.tokens is None:
-        raise ExtAuthzError("the configuration has no token service: it needs a section tokens")
+        raise ExtAuthzError(
+            "the configuration has no token service: it needs a section tokens, or --config names another file"
+        )
     return config.tokens
 
 

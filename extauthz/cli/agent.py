@@ -34,7 +34,8 @@ def agent(
         str, Parameter(help="The client's secret: one line. Read anew when it changes.")
     ] = "",
     client_secret_in: Annotated[
-        Literal["basic", "post"], Parameter(help="Where the secret is sent: Authorization header, or form.")
+        Literal["basic", "post"],
+        Parameter(help="Where the secret is sent: in a header or a form, as the client is registered."),
     ] = "basic",  # noqa: S107 - a place, and no secret
     client_key_file: Annotated[str, Parameter(help="Instead of a secret, the private key for assertions (PEM).")] = "",
     client_key_algorithm: Annotated[str, Parameter(help="What the key signs with.")] = "ES256",
@@ -44,14 +45,14 @@ def agent(
         str, Parameter(help="For token-exchange: whose token it is, such as Kubernetes' projected one.")
     ] = "",
     subject_token_type: Annotated[
-        Literal["jwt", "access-token"], Parameter(help="What the subject token is called there.")
+        Literal["jwt", "access-token"], Parameter(help="What kind of token that is.")
     ] = "jwt",  # noqa: S107 - a kind of token, and none
     refresh_token_file: Annotated[
         str, Parameter(help="For refresh-token: the file is replaced with each use; keep it on a disk.")
     ] = "",
     bootstrap_token_file: Annotated[str, Parameter(help="For renew: the access token to begin with.")] = "",
-    resource: Annotated[str, Parameter(help="Which audience the token is for.")] = "",
-    scope: Annotated[str, Parameter(help="Which scopes it has, with spaces between them.")] = "",
+    resource: Annotated[str, Parameter(help="Whom the token is for; without it the client's first audience.")] = "",
+    scope: Annotated[str, Parameter(help="Its scopes, with spaces between them; without it all of the client's.")] = "",
     token_file: Annotated[str, Parameter(help="Where the token is written; best in memory (tmpfs).")] = "",
     file_mode: Annotated[str, Parameter(help="Who may read it: 0600, or 0640 for a group.")] = "0600",
     listen: Annotated[str, Parameter(help="Where `GET /token` is answered: 127.0.0.1:8083 or unix:/path.")] = "",
@@ -68,14 +69,14 @@ def agent(
     once: Annotated[bool, Parameter(negative="", help="Write a token and end, for init containers.")] = False,
     patience: Annotated[str, Parameter(help="With --once: how long to try while the service is down.")] = "60s",
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Parameter(help="The least that is told.")
+        Literal["debug", "info", "warning", "error"], Parameter(help="What is told: this, and what is worse.")
     ] = "info",
 ) -> int:
-    """Keep a fresh token in a file, or behind a page on loopback, for the workload beside.
+    """Keep a fresh token for a workload, as its sidecar: in a file, or behind a page on loopback.
 
     Renews at two thirds of the token's life. While the service is down the old token stays until it ends; then it is
-    removed. SIGTERM ends it, SIGHUP renews now. Each option is an environment variable, too: EXTAUTHZ_AGENT_CLIENT_ID.
-    Exit code 0 after an orderly end; with --once 1 if no token could be had; 2 if it can't begin.
+    removed. SIGTERM ends it, SIGHUP renews now. Each option is an environment variable, too: for --client-id
+    EXTAUTHZ_AGENT_CLIENT_ID. Exit code 0 after an orderly end; with --once 1 if no token could be had; 2 if it can't begin.
     """
     from extauthz.agent import ACCESS_TOKEN_TYPE, JWT_TYPE, Purpose
     from extauthz.app.agent import AgentOptions, keep_token, token_once

@@ -13,7 +13,7 @@ from extauthz.cli.serve import ConfigFile
 from extauthz.cli.terminal import harmless
 from extauthz.cli.times import time_of
 from extauthz.cli.token_config import opened_config
-from extauthz.cli.tokens_given import TokenFile, given_token
+from extauthz.cli.tokens_given import given_token
 from extauthz.cli.validate import OutputForm
 from extauthz.errors import ExtAuthzError
 
@@ -34,7 +34,7 @@ def audit_app() -> App:
     example = "Example: extauthz audit verify audit.log.1 audit.log"
     app = App(
         name="audit",
-        help="The log of what was done with tokens and keys.",
+        help="The log of what was done with tokens and keys: read it, and check that it is whole.",
         help_format="markdown",
         help_epilogue=example,
         result_action="return_value",
@@ -82,13 +82,15 @@ def verify(
 
 def show(
     *files: Files,
-    client: Annotated[str | None, Parameter(help="Only what was done by or for this client.")] = None,
+    client: Annotated[str | None, Parameter(help="Only what was done by, for or with this client.")] = None,
     subject: Annotated[str | None, Parameter(help="Only what concerns this subject.")] = None,
     action: Annotated[str | None, Parameter(help="Only this action, such as issue, refresh, revoke.")] = None,
     refused: Annotated[bool, Parameter(negative="", help="Only what was refused.")] = False,
     since: Annotated[str | None, Parameter(help="Not before: 2h, 3d, or a time such as 2026-11-26T08:00:00Z.")] = None,
     until: Annotated[str | None, Parameter(help="Not after, written like --since.")] = None,
-    token: TokenFile | None = None,
+    token: Annotated[
+        str | None, Parameter(help="Only what was done with this token, which is in a file; - is standard input.")
+    ] = None,
     key_file: KeyFile = None,
     config: ConfigFile = None,
     output: OutputForm = "text",

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from extauthz import __version__
 from extauthz.cli.agent import AGENT_VARIABLES, agent
@@ -34,7 +34,8 @@ READER_GONE = 141
 
 _HELP = """Authenticates and authorises every request of an Envoy or Istio mesh, and says why.
 
-Denies everything that no policy allows. Exit codes: 0 fine, 1 the answer is no, 2 wrong use.
+Denies everything that no policy allows. Begin with a configuration (`extauthz.yaml`) and a policy, check them with
+`validate`, and `serve`. Exit codes: 0 fine, 1 the answer is no, 2 wrong use.
 """
 
 
@@ -45,6 +46,8 @@ def _app() -> App:
         help_format="markdown",
         help_epilogue="Example: extauthz validate && extauthz serve",
         version=__version__,
+        # What is off or empty unless it is given needs no word, and variables have one for all options.
+        default_parameter=Parameter(show_default=_shown, show_env_var=False),
         # Errors come back here, and Ctrl-C is handled below, as those of the commands are.
         print_error=False,
         exit_on_error=False,
@@ -82,6 +85,11 @@ def _app() -> App:
     return app
 
 
+def _shown(default: object) -> str | None:
+    """A default as help shows it; None: not at all."""
+    return None if default is None or default is False or default == "" else str(default)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, with the arguments of the process unless others are given, and return its exit code."""
     try:
@@ -112,4 +120,9 @@ def _wrong_use(error: CycloptsError) -> str:
     """What is wrong with the arguments, in a sentence."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"there is no place for {' '.join(error.unused_tokens)!r}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        if error.keyword:
+            return f"{error.keyword} needs a value"
+        name = error.argument.name
+        return f"{name if name.startswith('-') else name.upper()} is missing"
     return str(error)

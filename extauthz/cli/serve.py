@@ -21,7 +21,7 @@ ConfigFile = Annotated[
 
 
 def serve(*, config: ConfigFile = None, worker: Annotated[str | None, Parameter(show=False)] = None) -> int:
-    """Answer Envoy's checks until stopped.
+    """Run the server: answer Envoy's checks, and requests for tokens if it is configured, until it is stopped.
 
     SIGTERM or Ctrl-C stops in order: health goes off, Envoys get time to notice, checks under way are answered. Exit
     code 0 after an orderly stop, 2 if the configuration or the policies can't be used.

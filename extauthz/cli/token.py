@@ -28,7 +28,7 @@ def token_app() -> App:
     example = "Example: extauthz token inspect token.txt"
     app = App(
         name="token",
-        help="Tokens: look into them, verify, make and revoke them; clients of the token service.",
+        help="Look into tokens, verify, make and revoke them; clients of the token service.",
         help_format="markdown",
         help_epilogue=example,
         result_action="return_value",
@@ -90,9 +90,11 @@ def verify(token: TokenFile = "-", /, *, config: ConfigFile = None, output: Outp
 def mint(
     *,
     subject: Annotated[str, Parameter(help="Who the token is about.")],
-    role: Annotated[list[str] | None, Parameter(help="A role that it gives.", negative="")] = None,
-    audience: Annotated[list[str] | None, Parameter(help="Whom it is for.", negative="")] = None,
-    scope: Annotated[list[str] | None, Parameter(help="A scope that it has.", negative="")] = None,
+    role: Annotated[list[str] | None, Parameter(help="A role that it gives; may be repeated.", negative="")] = None,
+    audience: Annotated[
+        list[str] | None, Parameter(help="Whom it is for; without it the first of tokens.audiences.", negative="")
+    ] = None,
+    scope: Annotated[list[str] | None, Parameter(help="A scope that it has; may be repeated.", negative="")] = None,
     lifetime: Annotated[
         str | None, Parameter(help="How long it lives: 90s, 5m; at most as the service allows.")
     ] = None,
@@ -126,8 +128,8 @@ def revoke(
     token: TokenFile | None = None,
     /,
     *,
-    subject: Annotated[str | None, Parameter(help="All tokens of this subject.")] = None,
-    client: Annotated[str | None, Parameter(help="All tokens of this client.")] = None,
+    subject: Annotated[str | None, Parameter(help="All tokens about this subject (sub).")] = None,
+    client: Annotated[str | None, Parameter(help="All tokens that this client was given (client_id).")] = None,
     key: Annotated[str | None, Parameter(help="All tokens that this key (kid) has signed.")] = None,
     family: Annotated[str | None, Parameter(help="All tokens of this session (sid).")] = None,
     config: ConfigFile = None,

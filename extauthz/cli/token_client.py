@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "client_app", "disable", "enable", "list_clients", "remove", "secret"]
 
-ClientId = Annotated[str, Parameter(name="id", help="What the client calls itself.")]
+ClientId = Annotated[str, Parameter(name="id", help="The name of the client (client_id).")]
 Names = list[str] | None
 
 
@@ -31,7 +31,7 @@ def client_app() -> App:
     example = "Example: extauthz token client add billing --audience https://orders.example.com --role billing"
     app = App(
         name="client",
-        help="Clients of the token service. Only digests of their secrets are kept.",
+        help="Clients of the token service that are in its store: register, disable and remove them.",
         help_format="markdown",
         help_epilogue=example,
         result_action="return_value",
@@ -49,25 +49,33 @@ def add(
     client_id: ClientId,
     /,
     *,
-    audience: Annotated[Names, Parameter(help="Whom its tokens may be for.", negative="")] = None,
-    role: Annotated[Names, Parameter(help="A role of its own tokens.", negative="")] = None,
-    scope: Annotated[Names, Parameter(help="A scope that it may ask for.", negative="")] = None,
+    audience: Annotated[
+        Names, Parameter(help="Whom its tokens may be for, the first unless it asks; may be repeated.", negative="")
+    ] = None,
+    role: Annotated[Names, Parameter(help="A role of its own tokens; may be repeated.", negative="")] = None,
+    scope: Annotated[Names, Parameter(help="A scope that it may have; may be repeated.", negative="")] = None,
     grant: Annotated[
         list[Literal["clientCredentials", "refreshToken", "tokenExchange"]] | None,
-        Parameter(help="How it may get tokens; without it, what the rest asks for.", negative=""),
+        Parameter(help="How it may get tokens; without it, what the other options mean.", negative=""),
     ] = None,
-    lifetime: Annotated[str | None, Parameter(help="How long its tokens live, such as 5m.")] = None,
+    lifetime: Annotated[str | None, Parameter(help="How long its access tokens live, such as 5m.")] = None,
     refresh: Annotated[bool, Parameter(help="Its tokens come with a refresh token.", negative="")] = False,
     renew: Annotated[bool, Parameter(help="Its tokens may be renewed by POST /refresh.", negative="")] = False,
-    exchange: Annotated[Names, Parameter(help="A provider whose tokens it may exchange.", negative="")] = None,
-    may_grant: Annotated[Names, Parameter(help="A role that an exchanged token may keep.", negative="")] = None,
-    secret_in: Annotated[Literal["header", "form"], Parameter(help="Where its secret is sent.")] = "header",  # noqa: S107 - a place
-    jwks_file: Annotated[str | None, Parameter(help="Instead of a secret, its public keys (JWK Set).")] = None,
+    exchange: Annotated[
+        Names, Parameter(help="A provider whose tokens it may exchange; may be repeated.", negative="")
+    ] = None,
+    may_grant: Annotated[
+        Names, Parameter(help="A role that exchanged tokens may have; without it all that they prove.", negative="")
+    ] = None,
+    secret_in: Annotated[Literal["header", "form"], Parameter(help="How it sends its secret.")] = "header",  # noqa: S107 - a place
+    jwks_file: Annotated[
+        str | None, Parameter(help="Instead of a secret: a file with its public keys (JWK Set).")
+    ] = None,
     certificate_subject: Annotated[
-        str | None, Parameter(help="Instead of a secret, a name in its certificate.")
+        str | None, Parameter(help="Instead of a secret: the URI or DNS name in its certificate.")
     ] = None,
     may_introspect: Annotated[bool, Parameter(help="It may ask about tokens that are for it.", negative="")] = False,
-    replace: Annotated[bool, Parameter(help="In the place of the client of this id.", negative="")] = False,
+    replace: Annotated[bool, Parameter(help="Replace the client of this id, its secret too.", negative="")] = False,
     config: ConfigFile = None,
     output: OutputForm = "text",
 ) -> int:
@@ -106,7 +114,7 @@ def secret(
     client_id: ClientId,
     /,
     *,
-    only: Annotated[bool, Parameter(help="All other secrets are void at once.", negative="")] = False,
+    only: Annotated[bool, Parameter(help="End all its other secrets now.", negative="")] = False,
     config: ConfigFile = None,
     output: OutputForm = "text",
 ) -> int:
@@ -141,22 +149,27 @@ def list_clients(*, config: ConfigFile = None, output: OutputForm = "text") -> i
 
 
 def disable(client_id: ClientId, /, *, config: ConfigFile = None, output: OutputForm = "text") -> int:
-    """Refuse a client from now on, and revoke all tokens that it was given. Exit code 1 if there is none of this id.
+    """Refuse a client from now on, and revoke all tokens that it was given.
 
-    It stays in the store with its secrets: `extauthz token client enable` lets it have tokens again.
+    It stays in the store with its secrets: `extauthz token client enable` lets it have tokens again. Exit code 1 if there
+    is none of this id.
     """
     return _switch(client_id, config, output, disabled=True)
 
 
 def enable(client_id: ClientId, /, *, config: ConfigFile = None, output: OutputForm = "text") -> int:
-    """Let a disabled client have tokens again. Those that were revoked stay so. Exit code 1 if there is none of this id."""
+    """Let a disabled client have tokens again.
+
+    Those that were revoked stay revoked. Exit code 1 if there is none of this id.
+    """
     return _switch(client_id, config, output, disabled=False)
 
 
 def remove(client_id: ClientId, /, *, config: ConfigFile = None, output: OutputForm = "text") -> int:
-    """Remove a client from the store, and revoke all tokens that it was given. Exit code 1 if there is none of this id.
+    """Remove a client from the store, and revoke all tokens that it was given.
 
-    The tokens are revoked even then, so this also is for a client that was taken out of the configuration.
+    Exit code 1 if there is none of this id. The tokens are revoked even then, so it is also for a client that was taken
+    out of the configuration.
     """
     from extauthz.app.token_registering import remove_client
 

@@ -62,6 +62,28 @@ def test_wrong_use_names_the_help_of_the_command(run: Command, app: Any) -> None
     assert run("nope").err.endswith("(see extauthz --help)\n")
 
 
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["token", "mint"], "--subject is missing (see extauthz token mint --help)"),
+        (["token", "client", "add"], "ID is missing (see extauthz token client add --help)"),
+        (["serve", "--config"], "--config needs a value (see extauthz serve --help)"),
+        (["agent", "--service", "https://x", "--grant"], "--grant needs a value (see extauthz agent --help)"),
+    ],
+)
+def test_what_is_missing_is_said_in_the_words_of_the_help(run: Command, argv: list[str], told: str) -> None:
+    """And nothing of how commands are built."""
+    assert run(*argv).err == f"extauthz: {told}\n"
+
+
+@pytest.mark.parametrize("command", ["agent", "token client add", "audit verify", "explain"])
+def test_help_says_what_matters(run: Command, command: str) -> None:
+    """No default that is nothing, no variable beside each option."""
+    told = run(*command.split(), "--help").out
+    for noise in ('default: ""', "default: False", "env var", "EXTAUTHZ_AGENT_TOKEN"):
+        assert noise not in told
+
+
 def test_version(run: Command) -> None:
     """The version is told to people and to programs."""
     assert run("version").out.startswith(f"extauthz {__version__}\n")
