@@ -175,9 +175,9 @@ def test_replay_judges_it_as_the_server_does(policies: Command) -> None:
     """A recorded CheckRequest with a token of the service's own."""
     token = minted(policies)
     http = {"method": "GET", "host": "orders.example.com", "path": "/", "headers": {"authorization": f"Bearer {token}"}}
-    Path("check.json").write_text(json.dumps({"attributes": {"request": {"http": http}}}))
+    Path("token-check.json").write_text(json.dumps({"attributes": {"request": {"http": http}}}))
     Path("new", "orders.yaml").write_text(POLICY.replace("role: user", "role: admin"))
-    asked = ["replay", "check.json", "--policies", "new", "--output", "json"]
+    asked = ["replay", "token-check.json", "--policies", "new", "--output", "json"]
     assert json.loads(policies(*asked).out)["denied"] == 1
     assert policies("token", "revoke", "token").code == 0
     assert json.loads(policies(*asked).out)["denied"] == 0
