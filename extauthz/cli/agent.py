@@ -1,7 +1,9 @@
 """``extauthz agent``: the sidecar that keeps a workload's token fresh."""
 
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 from cyclopts.config import Env
@@ -64,7 +66,10 @@ def agent(
     ] = False,
     ca_file: Annotated[str, Parameter(help="Authorities to trust instead of the system's (PEM).")] = "",
     allow_http: Annotated[
-        bool, Parameter(negative="", help="The service is asked over plain HTTP: right where a mesh encrypts.")
+        bool,
+        Parameter(
+            negative="", help="A service on another machine is asked over plain HTTP: right where a mesh encrypts."
+        ),
     ] = False,
     once: Annotated[bool, Parameter(negative="", help="Write a token and end, for init containers.")] = False,
     patience: Annotated[str, Parameter(help="With --once: how long to try while the service is down.")] = "60s",
@@ -98,7 +103,7 @@ def agent(
         token_file=token_file,
         file_mode=_mode(file_mode),
         ca_file=ca_file,
-        allow_http=allow_http,
+        allow_http=allow_http or _is_here(service),
         listen=_address("--listen", listen),
         admin=_address("--admin", "" if admin == "none" else admin),
         admin_plaintext=admin_plaintext,
@@ -115,6 +120,18 @@ _FILES = {
     "refresh-token": "--refresh-token-file",
     "renew": "--bootstrap-token-file",
 }
+
+
+def _is_here(url: str) -> bool:
+    """Whether what is sent there stays on this machine."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _fault(options: "AgentOptions", foreign: set[str], *, once: bool) -> str:

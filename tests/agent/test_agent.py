@@ -235,7 +235,7 @@ class TestOnce:
 
     @pytest.fixture
     def once(self, options: AgentOptions) -> Callable[..., int]:
-        command = ["agent", "--once", "--allow-http", "--service", options.service, "--client-id", "billing"]
+        command = ["agent", "--once", "--service", options.service, "--client-id", "billing"]
         command += ["--client-secret-file", options.secret_file]
         return lambda *more, file=options.token_file: main([*command, "--token-file", str(file), *more])
 
@@ -280,6 +280,9 @@ class TestOnce:
     ("wrong", "told"),
     [
         (["--service", "http://x"], "anyone on the way reads the secrets"),
+        (["--service", "http://127.0.0.1.example.com"], "anyone on the way reads the secrets"),
+        (["--service", "http://127.0.0.1@example.com"], "anyone on the way reads the secrets"),
+        (["--service", "http://[::1"], "anyone on the way reads the secrets"),
         (["--service", "tokens.example.com"], "https://host"),
         (["--client-secret-file", ""], "needs --client-id, and"),
         (["--client-key-file", "key.pem"], "one proof"),
