@@ -79,7 +79,7 @@ def announce(console: Console, mesh: LocalMesh) -> None:
         ("extauthz metrics", f"{mesh.authz.admin_url}/metrics"),
         ("at a glance", f".venv/bin/extauthz top --admin {mesh.addresses['admin']}"),
         ("token service", f"{mesh.desk.url}/.well-known/openid-configuration"),
-        ("its audit log", f"{mesh.state / 'audit.jsonl'} (extauthz audit verify checks it)"),
+        ("its audit log", f".venv/bin/extauthz audit show {mesh.state / 'audit.jsonl'}"),
         ("gRPC", f"{mesh.envoy.options.listen}, service demo.echo.v1.Echo, plaintext"),
         ("traces", "not kept: set OTEL_EXPORTER_OTLP_ENDPOINT" if mesh.collector else "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("dashboard and alerts", "docker compose up has Prometheus, Grafana and Jaeger; nothing here needs them"),

@@ -58,6 +58,7 @@ async def _with_keys(
     journey = explain(ready.check(who), question.sent)
     if config.tokens is not None and _hangs_on_revocations(journey.decision, config.tokens.issuer):
         notes += seen.notes
+    notes += _own_tokens_unknown(config, journey.decision)
     told = Explained(journey, ready.snapshot, _answer(config, journey.decision), question.recorded, tuple(notes))
     return document(told, Redaction(credential_places(config), mask, is_sensitive))
 
@@ -73,6 +74,17 @@ async def _wait(check: Check, sent: AttributeContext, patience: float) -> list[s
     except TimeoutError:
         return [f"a provider did not answer within {patience:g} s"]
     return []
+
+
+def _own_tokens_unknown(config: Config, decision: Decision) -> list[str]:
+    """Nobody is believed unless a provider says so, not even the token service of the same process."""
+    refused = isinstance(decision.found, Deny) and decision.found.reason is Reason.ISSUER_UNKNOWN
+    if not refused or config.tokens is None:
+        return []
+    issuer = config.tokens.issuer
+    if any(provider.jwt is not None and provider.jwt.issuer == issuer for provider in config.providers):
+        return []
+    return [f"tokens of this server's own token service are refused too: no provider has its issuer, {issuer}"]
 
 
 def _hangs_on_revocations(decision: Decision, issuer: str) -> bool:

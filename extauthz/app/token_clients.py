@@ -97,7 +97,7 @@ class ClientFiles:
 
 def _secret(path: str, problems: list[Problem]) -> bytes:
     """The digest of a secret; without the newline that editors and ``echo`` leave behind it."""
-    content = _content(path, problems)
+    content = _content(path, problems, f"make one with: openssl rand -hex 32 > {path}")
     if content is None:
         return b""
     try:
@@ -109,19 +109,20 @@ def _secret(path: str, problems: list[Problem]) -> bytes:
             Problem(
                 Position(path),
                 f"does not hold one line of {_MIN_SECRET} to {_MAX_SECRET} characters",
-                "make one with: openssl rand -base64 32",
+                f"make one with: openssl rand -hex 32 > {path}",
             )
         )
     return secret_digest(secret)
 
 
-def _content(path: str, problems: list[Problem]) -> bytes | None:
+def _content(path: str, problems: list[Problem], hint: str = "") -> bytes | None:
     try:
         with Path(path).open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_FILE_SIZE + 1)
     except OSError as error:
-        problems.append(Problem(Position(path), f"can't be read: {error.strerror}"))
+        remedy = hint if isinstance(error, FileNotFoundError) else ""
+        problems.append(Problem(Position(path), f"can't be read: {error.strerror}", remedy))
         return None
     if mode & stat.S_IWOTH:
         problems.append(

@@ -118,16 +118,16 @@ def test_an_agent_and_a_real_service(
     until(lambda: content(file))
     assert server.command("token", "verify", str(file)) == 0
     assert agent.stop() == 0
-    (tmp_path / "first").write_text(until(lambda: content(file)))
+    (tmp_path / "first.token").write_text(until(lambda: content(file)))
 
-    renewed = tmp_path / "renewed"
+    renewed = tmp_path / "renewed.token"
     told = server.granted((tmp_path / "secret").read_text().strip())
-    (tmp_path / "first").write_text(told["access_token"])
-    (tmp_path / "refresh").write_text(told["refresh_token"])
-    refreshed = tmp_path / "refreshed"
+    (tmp_path / "first.token").write_text(told["access_token"])
+    (tmp_path / "refresh.token").write_text(told["refresh_token"])
+    refreshed = tmp_path / "refreshed.token"
     grants = [
-        (renewed, ["--grant", "renew", "--bootstrap-token-file", str(tmp_path / "first")]),
-        (refreshed, [*proof, "--grant", "refresh-token", "--refresh-token-file", str(tmp_path / "refresh")]),
+        (renewed, ["--grant", "renew", "--bootstrap-token-file", str(tmp_path / "first.token")]),
+        (refreshed, [*proof, "--grant", "refresh-token", "--refresh-token-file", str(tmp_path / "refresh.token")]),
     ]
     for kept, grant in grants:
         agent = start(*common, *grant, "--token-file", str(kept), bare=True)
@@ -135,5 +135,5 @@ def test_an_agent_and_a_real_service(
         until(partial(_another, kept, before))
         assert server.command("token", "verify", str(kept)) == 0
         assert agent.stop() == 0
-    assert content(tmp_path / "refresh") != told["refresh_token"]
+    assert content(tmp_path / "refresh.token") != told["refresh_token"]
     assert main(["audit", "verify", str(tmp_path / "audit.log"), "--key-file", str(tmp_path / "audit.key")]) == 0

@@ -142,6 +142,12 @@ def _python(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def test_what_is_missing_is_named(run: Command) -> None:
+    """An option that was not given is told apart from one without its value."""
+    assert "extauthz: --file is missing (see extauthz keys api create --help)" in run("keys", "api", "create").err
+    assert "--file needs a value" in run("keys", "api", "create", "--file").err
+
+
 def test_module() -> None:
     """``python -m extauthz`` is the command line."""
     result = _python("-m", "extauthz", "version")

@@ -171,6 +171,18 @@ def test_explain_judges_it_as_the_server_does(policies: Command) -> None:
     assert (told.code, json.loads(told.out)["reason"]) == (1, "token-revoked")
 
 
+def test_explain_says_that_no_provider_has_the_issuer(policies: Command) -> None:
+    """Tokens of the service in the same process are believed by nobody until a provider names it: said, with its name."""
+    asked = ["explain", "https://orders.example.com/", "-H", f"authorization: Bearer {minted(policies)}"]
+    assert "note: " not in policies(*asked).out
+    Path("extauthz.yaml").write_text(
+        CONFIGURATION.replace('jwt: {issuer: "http://127.0.0.1:8080"', 'jwt: {issuer: "https://x.example"')
+    )
+    told = policies(*asked)
+    assert (told.code, "issuer-unknown" in told.out) == (1, True)
+    assert "no provider has its issuer, http://127.0.0.1:8080" in " ".join(told.out.split())
+
+
 def test_replay_judges_it_as_the_server_does(policies: Command) -> None:
     """A recorded CheckRequest with a token of the service's own."""
     token = minted(policies)

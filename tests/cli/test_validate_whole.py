@@ -47,7 +47,7 @@ def test_everything_at_once(run: Command) -> None:
         "missing.json",
         "telemetry.decisions.sink: logs/decisions.jsonl can't be written",
         "tokens.audit.file: logs/audit.log can't be written",
-        "missing.secret: can't be read",
+        "missing.secret: can't be read: No such file or directory (make one with: openssl rand -hex 32 > missing.secret)",
         "more: there is no such file or folder",
         "policies/orders.yaml:7:5: unknown key 'spec.rules[0].rol' (did you mean 'role'?)",
         "policies/orders.yaml:8:19: ",
