@@ -33,6 +33,7 @@ PARTS = {
     "limits": "a charge among many callers, memory",
     "rates": "a Check with a rate: in memory, by Redis",
     "tokens_store": "the token service's records: rotate, revoke, poll, keep",
+    "tokens": "tokens issued and refreshed, and Checks beside them",
     "revocations": "how long a revoked token lives at another replica",
     "signing": "CPU of a token's signature, by algorithm",
     "replay": "a decision log against other policies",
