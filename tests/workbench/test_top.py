@@ -67,6 +67,10 @@ def test_without_a_check_nothing_is_divided() -> None:
     """A server at rest has no latency and no cost of a Check."""
     found = view(seen(1, checks(5, 5)), seen(2, checks(5, 5)))
     assert (found.allowed, found.p50, found.p99, found.cpu, found.remembered) == (0, None, None, None, None)
+    text = io.StringIO()
+    Console(file=text, width=80, highlight=False, markup=False).print(screen(found, "127.0.0.1:8081", harmless))
+    assert " within " not in text.getvalue()
+    assert "0 denied  0 in flight" in text.getvalue()
 
 
 def test_the_cpu_of_a_check_is_told() -> None:

@@ -59,14 +59,14 @@ def _figures(seen: View) -> "RenderableType":
     share = f" ({seen.denied / asked:.0%})" if asked else ""
     cpu = "" if seen.cpu is None else f"  CPU {seen.cpu * 1e6:,.0f} us a check"
     remembered = "" if seen.remembered is None else f"  tokens seen before {seen.remembered:.0%}"
+    times = "" if seen.p50 is None else f"  half within {_duration(seen.p50)}, 99 % within {_duration(seen.p99)}"
     return Text.assemble(
         (f"{asked:,.0f}", "bold"),
         " checks/s  ",
         (f"{seen.allowed:,.0f}", "green"),
         " allowed  ",
         (f"{seen.denied:,.0f}", "yellow"),
-        f" denied{share}  half within {_duration(seen.p50)}, 99 % within {_duration(seen.p99)}"
-        f"  {seen.inflight:,.0f} in flight{cpu}  {seen.memory / 1e6:,.0f} MB{remembered}",
+        f" denied{share}{times}  {seen.inflight:,.0f} in flight{cpu}  {seen.memory / 1e6:,.0f} MB{remembered}",
     )
 
 
