@@ -109,6 +109,9 @@ def _token_problems(config: Config) -> list[Problem]:
     if tokens.audit is not None and not Path(tokens.audit.file).parent.is_dir():
         message = f"{tokens.audit.file} can't be written: its folder is missing"
         problems.append(Problem(Position("tokens.audit.file"), message, "create it"))
+    if config.store.file and not Path(config.store.file).parent.is_dir():
+        message = f"{config.store.file} can't be opened: its folder is missing"
+        problems.append(Problem(Position("store.url"), message, "create it"))
     try:
         ClientFiles(tokens, ClientAssertions(frozenset(ASSERTION_ALGORITHMS))).read()
     except ConfigError as error:

@@ -57,6 +57,22 @@ def test_everything_at_once(run: Command) -> None:
     assert result.out.endswith("\n9 problems\n")
 
 
+def test_the_folder_of_the_store(run: Command) -> None:
+    """The server would start and answer nothing about tokens, so it is a problem before; the file itself is made at the start."""
+    written = (
+        'tokens: {issuer: "https://auth.example.com", audiences: [orders]}\nstore: {url: "sqlite:records/state.db"}\n'
+    )
+    Path("extauthz.yaml").write_text(written)
+    result = run("validate")
+    assert (result.code, "store.url: records/state.db can't be opened: its folder is missing" in result.out) == (
+        1,
+        True,
+    )
+    Path("records").mkdir()
+    assert run("validate").code == 0
+    assert not list(Path("records").iterdir())
+
+
 def test_the_smallest_complete_set(run: Command) -> None:
     """Nothing is opened or written for it."""
     Path("policies").mkdir()
