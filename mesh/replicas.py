@@ -97,7 +97,7 @@ class Replicas:
         # A token counts until its time is up, not for a minute more: here all clocks are one.
         own = {"issuer": self.issuer, "audiences": [AUDIENCE], "clockSkew": "0s"}
         common: dict[str, Json] = {
-            "check": {"drainDelay": "500ms", "grace": "5s", "deadline": "5s"},
+            "check": {"drainDelay": "1s", "grace": "5s", "deadline": "5s"},
             "limits": {"perProcess": True},
             "responses": {"reasons": True},
             "store": {"url": store},

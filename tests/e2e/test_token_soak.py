@@ -39,6 +39,15 @@ async def ended(process: Process, number: signal.Signals) -> int:
     return process.returncode
 
 
+async def seen_by(envoy: EnvoyProcess) -> None:
+    """Wait until Envoy sends Checks to both, as whoever rolls replicas out does before the next one goes."""
+    async with asyncio.timeout(20):
+        while (await asyncio.to_thread(envoy.stats, "cluster.authz.membership_healthy")) != {  # noqa: ASYNC110 - it can't call back
+            "cluster.authz.membership_healthy": 2
+        }:
+            await asyncio.sleep(0.05)
+
+
 async def test_keys_change_while_replicas_come_and_go(tmp_path: Path, start_envoy: StartEnvoy) -> None:
     """No valid token is denied, no expired or revoked one allowed, and only a process that was killed leaves a request without
     an answer.
@@ -56,6 +65,7 @@ async def test_keys_change_while_replicas_come_and_go(tmp_path: Path, start_envo
                 killed = time.time()
                 assert await ended(second, signal.SIGKILL) == -signal.SIGKILL
                 await asyncio.to_thread(lambda: second.start().wait_ready())
+                await seen_by(envoy)
                 back = time.time()
                 await asyncio.sleep(SECONDS * 0.1)
                 assert await ended(first, signal.SIGTERM) == 0
