@@ -84,7 +84,12 @@ def test_a_good_token_claim_by_claim(configured: Command, signed: Callable[..., 
         ({}, {"exp": int(time.time() + 80_000) * 1000}, "claim-invalid", "looks like milliseconds"),
         ({}, {"nonce": "x"}, "claim-invalid", "claims of an ID token"),
         ({}, {"cnf": {"jkt": "x"}}, "claim-invalid", "bound to its sender's key"),
-        ({}, {"iat": int(time.time()) + 80_000, "exp": int(time.time()) + 80_099}, "token-not-yet-valid", "a clock is wrong"),
+        (
+            {},
+            {"iat": int(time.time()) + 80_000, "exp": int(time.time()) + 80_099},
+            "token-not-yet-valid",
+            "a clock is wrong",
+        ),
         ({"jku": "https://evil"}, {"sub": None}, "claim-invalid", "a key of its own"),
     ],
 )
