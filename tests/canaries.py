@@ -30,8 +30,8 @@ SHAPES: Final = {
     "a private key": rb"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----\\?\w?\s*[\w+/]{20}",
 }
 _SHAPES: Final = re.compile(b"|".join(b"(%s)" % shape for shape in SHAPES.values()))
-KEEPERS: Final = ("*secret*", "*token*", "*.pem", "*.key", "*.jwk", "*.p12", "role-id")
-"""Names of files and folders that are secrets themselves."""
+KEEPERS: Final = ("*secret*", "*token*", "*.pem", "*.key", "*.jwk", "*.p12", "*.binpb", "role-id")
+"""Names of files and folders that are secrets themselves, and of captured requests, which have some."""
 _DOTS: Final = 2
 """In a JWT."""
 _SHOWN: Final = 40
