@@ -1,9 +1,12 @@
 """Load for a server: h2load sends Checks, and what it saw is read as figures.
 
 The generator is h2load (https://nghttp2.org/documentation/h2load.1.html; Debian: nghttp2-client): HTTP/2 with gRPC's
-frames, in C, on one thread, so that it costs the machine little and its figures mean the same to everybody. With a rate it
-sends by the clock and not when an answer has come (open loop), and latency counts from when a request was due: a server
-that stalls can't hide it.
+frames, in C, on one thread, so that it costs the machine little and its figures mean the same to everybody.
+
+With a rate it sends by the clock and not when an answer has come (open loop), so that a server that stalls can't hide it,
+as long as there is room for the requests that are due (``at_a_time``). Its clock ticks a hundred times a second on each
+connection, and what is due is sent at once. So connections are opened a millisecond after each other, and take turns:
+opened together they would tick together, and latency would be the time that a hundredth of a second's requests take.
 
 What it can't see is inside the answers: a denial and an allow are both an answer.
 """
@@ -85,7 +88,8 @@ def h2load(
             f"--log-file={log}",
         ]
         if load.rate:
-            command.append(f"--rps={load.rate / min(load.connections, load.requests):.3f}")
+            rate = load.rate / min(load.connections, load.requests)
+            command += [f"--rps={rate:.3f}", "--rate=1", "--rate-period=1ms"]
         if message is not None:
             data.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
             command.append(f"--data={data}")
