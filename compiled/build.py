@@ -47,7 +47,7 @@ ROOMS = (
     ),
     ("policy", "rule", "selection", "snapshot", "words"),
     ("serving", "handler"),
-    ("telemetry", "answered", "loaded", "observer", "record"),
+    ("telemetry", "answered", "loaded", "observer", "phases", "record", "sampled"),
     ("wire", "allowed", "decode", "encode", "rate_limits", "tags", "usual"),
 )
 """What a warm Check walks through, but for `model` and `credentials`: the interpreter makes their values as fast, and mypyc

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from extauthz.model import Allow, AttributeContext, Decision
-from extauthz.telemetry.phases import PHASES, Taken
 from extauthz.telemetry.record import decision_line
+from extauthz.telemetry.taken import PHASES, Taken
 
 __all__ = ["Activity", "merged_activity"]
 

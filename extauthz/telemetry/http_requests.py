@@ -16,8 +16,9 @@ from structlog.contextvars import bind_contextvars, unbind_contextvars
 from extauthz.telemetry.attributes import REQUEST, WAITED, request_attributes, request_name
 from extauthz.telemetry.http_series import HttpCounts, HttpSeries
 from extauthz.telemetry.open_request import OPEN, OpenRequest
-from extauthz.telemetry.parent import PARENT_HEADERS, find_parent
+from extauthz.telemetry.parent import find_parent
 from extauthz.telemetry.repeats import Repeats
+from extauthz.telemetry.sampled import PARENT_HEADERS
 from extauthz.tokens.endpoints import Endpoint, Endpoints
 
 if TYPE_CHECKING:

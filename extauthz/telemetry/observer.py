@@ -24,12 +24,14 @@ from extauthz.telemetry.activity import Activity
 from extauthz.telemetry.files import Descriptor, LineFile
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.parent import Unsampled, find_parent
-from extauthz.telemetry.phases import Phases, Taken
+from extauthz.telemetry.phases import Phases
 from extauthz.telemetry.record import decision_line
 from extauthz.telemetry.redaction import is_sensitive, mask
 from extauthz.telemetry.repeats import Repeats
+from extauthz.telemetry.sampled import may_be_sampled
 from extauthz.telemetry.settings import DecisionSettings, TraceSettings
 from extauthz.telemetry.sinks import BATCH, QueuedSink, Sink, Target
+from extauthz.telemetry.taken import Taken
 from extauthz.telemetry.tracing import TracePlan, log_protocol, trace_plan
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Telemetry:
         """
         self.metrics = metrics
         self._tracer = tracer
+        self._roots = tracer is not None and tracer.roots
         self._denials = denials
         self._sink = sink
         self._log = log
@@ -130,8 +133,10 @@ class Telemetry:
         return begun
 
     def _span(self, tracer: "CheckTracer", metadata: Sequence[tuple[str, str | bytes]]) -> "Span | Unsampled | None":
+        span = None
         try:
-            span = tracer.begin(metadata)
+            if self._roots or may_be_sampled(metadata):
+                span = tracer.begin(metadata)
         except Exception:  # noqa: BLE001 - the Check goes on without a span
             self._told("span")
             return None

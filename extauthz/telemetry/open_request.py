@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from extauthz.telemetry.phases import Waited
+from extauthz.telemetry.taken import Waited
 
 if TYPE_CHECKING:
     from extauthz.telemetry.spans import Span

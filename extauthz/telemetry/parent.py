@@ -14,12 +14,11 @@ import re
 from collections.abc import Iterable, Sequence
 
 from extauthz.model import value
+from extauthz.telemetry.sampled import PARENT_HEADERS
 
-__all__ = ["PARENT_HEADERS", "Parent", "Unsampled", "find_parent", "may_be_sampled"]
+__all__ = ["Parent", "Unsampled", "find_parent"]
 
 _SAMPLED = 0x01
-_UNSAMPLED, _LENGTH = "-00", 55
-"""How nearly all ``traceparent`` values end: no flag is set, and nothing of a later version follows."""
 _STATE_LIMIT = 512
 _STATE_MEMBERS = 32
 _MEMBER = r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
@@ -27,8 +26,6 @@ _STATE = re.compile(rf"[ \t]*(?:{_MEMBER})?[ \t]*(?:,[ \t]*(?:{_MEMBER})?[ \t]*)
 _W3C = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _B3_TRACE = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
 _B3_SPAN = re.compile(r"[0-9a-fA-F]{16}")
-PARENT_HEADERS = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags")
-"""The metadata that say anything."""
 _NAMES = frozenset(PARENT_HEADERS)
 _B3_DECISIONS = {"1": True, "d": True, "true": True, "0": False, "false": False, "": None}
 
@@ -52,20 +49,6 @@ class Unsampled:
     """A Check without span, which gets one if it is denied."""
 
     metadata: Sequence[tuple[str, str | bytes]]
-
-
-def may_be_sampled(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-    """Whether ``find_parent`` could find a parent that is sampled, or leaves that to us: a look, no reading.
-
-    Most Checks of a mesh come below a span that nobody records, and that can be seen at the end of one value.
-    """
-    for key, text in metadata:
-        if key == "traceparent":
-            if len(text) != _LENGTH or text[-3:] != _UNSAMPLED:
-                return True
-        elif key in _NAMES and key != "tracestate":
-            return True
-    return False
 
 
 def find_parent(metadata: Iterable[tuple[str, str | bytes]]) -> Parent | None:

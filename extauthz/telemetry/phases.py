@@ -17,36 +17,13 @@ from typing import Any, Final
 
 from extauthz.check import Authenticator
 from extauthz.limits import Limiter, Pending
-from extauthz.model import Charge, Deny, Identity, Permit, Request, value
+from extauthz.model import Charge, Deny, Identity, Permit, Request
+from extauthz.telemetry.taken import Taken, Waited
 
-__all__ = ["PHASES", "Phases", "Taken", "Waited"]
-
-PHASES: Final = ("request", "identity", "policy", "limit")
+__all__ = ["Phases"]
 
 _SETTLED: Final = (Permit, Deny)
 _KNOWN: Final = (Identity, Deny)
-
-
-@value
-class Waited:
-    """Something that a Check waited for."""
-
-    what: str
-    """``keys``, ``introspection``, ``directory`` or ``store``."""
-    provider: str
-    """The provider that it was for; empty for the store."""
-    began: float
-    """Seconds after the Check began."""
-    seconds: float
-
-
-@value
-class Taken:
-    """Where the time of one Check went."""
-
-    seconds: tuple[float, float, float, float]
-    """Of each of ``PHASES``; what was waited for is in them."""
-    waits: tuple[Waited, ...] = ()
 
 
 class Phases:

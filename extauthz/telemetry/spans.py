@@ -44,9 +44,9 @@ from extauthz.telemetry.attributes import (
     wait_attributes,
     wait_name,
 )
-from extauthz.telemetry.parent import Parent, find_parent, may_be_sampled
-from extauthz.telemetry.phases import Waited
+from extauthz.telemetry.parent import Parent, find_parent
 from extauthz.telemetry.resource import own_resource
+from extauthz.telemetry.taken import Waited
 from extauthz.telemetry.tracing import TracePlan
 
 __all__ = ["CheckTracer", "Span"]
@@ -74,7 +74,8 @@ class CheckTracer:
     ) -> None:
         """Start the exporters that the plan names, or the given ones. ``now`` is seconds since the epoch."""
         self._now = now
-        self._roots = plan.roots
+        self.roots = plan.roots
+        """Whether traces begin here, where there is no parent."""
         self.ended = 0
         """Spans that were made; those that were neither exported nor dropped wait for the exporter."""
         self._unmade = 0
@@ -111,11 +112,9 @@ class CheckTracer:
         attributes: Mapping[str, str] = FIXED,
     ) -> Span | None:
         """The span of a Check, or of what is named, that came with this RPC metadata; None if nobody will see it."""
-        if not self._roots and not may_be_sampled(metadata):
-            return None
         parent = find_parent(metadata)
         if parent is None:
-            if not self._roots:
+            if not self.roots:
                 return None
             context = _ALONE
         elif parent.sampled or (parent.sampled is None and self._chosen(parent)):
@@ -215,7 +214,7 @@ class CheckTracer:
 
     def _chosen(self, parent: Parent) -> bool:
         """What OTEL_TRACES_SAMPLER says of a trace whose caller left the decision to us."""
-        if not self._roots:
+        if not self.roots:
             return False
         answer = self._provider.sampler.should_sample(_ALONE, parent.trace_id, SPAN_NAME)
         return answer.decision is sampling.Decision.RECORD_AND_SAMPLE

@@ -8,7 +8,8 @@ import httpx2
 import pytest
 
 from extauthz.serving.transport import Call
-from extauthz.telemetry.parent import Parent, find_parent, may_be_sampled
+from extauthz.telemetry.parent import Parent, find_parent
+from extauthz.telemetry.sampled import may_be_sampled
 from extauthz.wire import decode
 from mesh.address import free_address, free_addresses
 from mesh.envoy.endpoints import COLLECTOR

@@ -9,7 +9,7 @@ import pytest
 from extauthz.model import AttributeContext, Decision, Deny, Reason
 from extauthz.telemetry import activity as module
 from extauthz.telemetry.activity import Activity, merged_activity
-from extauthz.telemetry.phases import Taken
+from extauthz.telemetry.taken import Taken
 
 
 class Clock:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.telemetry.parent import Parent, find_parent, may_be_sampled
+from extauthz.telemetry.parent import Parent, find_parent
+from extauthz.telemetry.sampled import may_be_sampled
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "611ec7590ab59ae3"
 IDS = (int(TRACE, 16), int(SPAN, 16))

@@ -9,7 +9,7 @@ import pytest
 
 from extauthz.model import Charge, Identity, Permit, Rate, Request
 from extauthz.telemetry import Phases
-from extauthz.telemetry.phases import Taken, Waited
+from extauthz.telemetry.taken import Taken, Waited
 
 
 class Clock:

@@ -21,8 +21,8 @@ from opentelemetry.trace import SpanKind, StatusCode, get_tracer_provider
 from extauthz.model import AttributeContext, Decision, Deny, HttpAttributes, Peer, Reason
 from extauthz.telemetry import TraceSettings
 from extauthz.telemetry.logs import configure_logs
-from extauthz.telemetry.phases import Waited
 from extauthz.telemetry.spans import CheckTracer
+from extauthz.telemetry.taken import Waited
 from extauthz.telemetry.tracing import trace_plan
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "611ec7590ab59ae3"
