@@ -13,6 +13,8 @@ UV ?= .venv/bin/uv
 # What `make test` runs, and further arguments of pytest: make test TESTS=tests/wire ARGS=-x
 TESTS ?= tests
 ARGS ?=
+# Which form `make bench` measures: machine code, or the sources (which needs no C compiler).
+FORM ?= compiled
 
 checksum = $(shell cat $(1) | cksum | tr ' ' '-')
 # Of pyproject.toml, all but the settings of tools.
@@ -48,8 +50,11 @@ soak: $(DEV) $(ENVOY) ## what the tests do for seconds, for minutes: rotation, c
 	@TOKEN_SOAK=60 TOKEN_KILLS=10 STORE_KILLS=50 .venv/bin/python -m pytest -s $(ARGS) \
 	  tests/e2e/test_token_soak.py tests/e2e/test_token_crashes.py tests/stores/test_token_kills.py
 
-bench: $(DEV) $(ENVOY) ## measure CPU, transports, Envoy, growth, memory (10 min; ARGS=PART)
-	@.venv/bin/python -m bench $(ARGS)
+bench: $(DEV) $(ENVOY) ## measure CPU, Envoy, memory (10 min; ARGS=PART, FORM=sources)
+	@if [ '$(FORM)' = sources ]; then exec .venv/bin/python -m bench $(ARGS); fi; \
+	  echo '· compiling the decision path, as wheels and images have it (FORM=sources leaves that out)'; \
+	  .venv/bin/python compiled/build.py --into .state/compiled && \
+	  PYTHONSAFEPATH=1 PYTHONPATH='$(CURDIR)/.state/compiled:$(CURDIR)' .venv/bin/python -m bench $(ARGS)
 
 compiled: $(DEV) ## compile the decision path, which runs then (needs a C compiler)
 	@echo '· compiling' && .venv/bin/python compiled/build.py

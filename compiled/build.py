@@ -8,16 +8,19 @@ them, and whoever removes them runs the sources again: nothing else changes, and
 Trade-off: what is compiled takes no monkeypatching, checks types of arguments when it is called, and is stale as soon as a
 source changes (`make compiled` again, or `make pure`). So it is for servers whose CPU counts, and not for development.
 
-    python compiled/build.py             compile; about a minute, needs a C compiler and the headers of Python
-    python compiled/build.py --remove    remove what it made
+    python compiled/build.py                 compile; about a minute, needs a C compiler and the headers of Python
+    python compiled/build.py --remove        remove what it made
+    python compiled/build.py --into FOLDER   the same in a copy, which is made anew whenever a source has changed
 
 Needs mypy and setuptools of the dependency group `compiled`.
 """
 
 import argparse
 import contextlib
+import hashlib
 import io
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -59,29 +62,29 @@ def sources() -> list[str]:
     return [f"extauthz/{room}/{name}.py" for room, *names in ROOMS for name in names]
 
 
-def built() -> Iterator[Path]:
+def built(root: Path = PROJECT) -> Iterator[Path]:
     """The extension modules that are there."""
-    yield from PROJECT.glob(f"{GROUP}__mypyc.*")
-    for folder in {(PROJECT / source).parent for source in sources()}:
+    yield from root.glob(f"{GROUP}__mypyc.*")
+    for folder in {(root / source).parent for source in sources()}:
         for suffix in (".so", ".pyd"):
             yield from folder.glob(f"*{suffix}")
 
 
-def remove() -> int:
+def remove(root: Path = PROJECT) -> int:
     """Remove the extension modules; how many there were."""
-    found = list(built())
+    found = list(built(root))
     for file in found:
         file.unlink()
     return len(found)
 
 
-def build() -> None:
-    """Compile. Raises SystemExit with what the compilers said."""
+def build(root: Path = PROJECT) -> None:
+    """Compile the package in this folder. Raises SystemExit with what the compilers said."""
     from mypyc.build import mypycify
     from setuptools import Distribution  # type: ignore[import-untyped]
 
-    remove()
-    os.chdir(PROJECT)
+    remove(root)
+    os.chdir(root)
     told = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="extauthz-compiled-") as folder, contextlib.redirect_stdout(told):
         try:
@@ -91,19 +94,50 @@ def build() -> None:
             command.ensure_finalized()
             command.run()
         except (SystemExit, Exception):
-            remove()
+            remove(root)
             sys.stderr.write(told.getvalue())
             raise
+
+
+def build_into(folder: Path) -> bool:
+    """Compile a copy of the package in this folder, unless one is there of the same sources. Whether it was made anew."""
+    made, stamp = folder / "made", _digest()
+    if made.exists() and made.read_text() == stamp:
+        return False
+    if not made.exists() and folder.exists() and any(folder.iterdir()):
+        raise SystemExit(f"{folder} holds something else; name a folder that is not there")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(PROJECT / GROUP, folder / GROUP, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.pyd"))
+    made.write_text("")  # from here on the folder is ours
+    build(folder)
+    made.write_text(stamp)
+    return True
+
+
+def _digest() -> str:
+    """A checksum of what a copy is made of: all files of the package, this one, and the Python that runs it."""
+    found = hashlib.sha256(sys.version.encode())
+    package = (
+        path for path in (PROJECT / GROUP).rglob("*") if path.is_file() and path.suffix not in {".pyc", ".so", ".pyd"}
+    )
+    for path in sorted([*package, Path(__file__)]):
+        found.update(str(path.relative_to(PROJECT)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 def main() -> int:
     """Build or remove."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--remove", action="store_true", help="remove the extension modules")
-    if parser.parse_args().remove:
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="compile a copy, in this folder")
+    asked = parser.parse_args()
+    if asked.remove:
         print(f"removed {remove()} extension modules")
         return 0
-    build()
+    if asked.into is None:
+        build()
+    elif not build_into(asked.into.absolute()):
+        return 0
     print(f"compiled {len(sources())} modules for Python {sys.version.split()[0]}")
     return 0
 

@@ -47,3 +47,32 @@ def test_all_of_it_runs_in_one_form() -> None:
         importlib.import_module(name)
     forms = {str(sys.modules[name].__file__).endswith(".py") for name in names}
     assert len(forms) == 1
+
+
+def test_a_copy_is_compiled_anew_when_a_source_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only then; what it is compiled from is all of the package, and none of what was compiled before."""
+    project, folder = tmp_path / "project", tmp_path / "copy"
+    package = project / "extauthz" / "room"
+    package.mkdir(parents=True)
+    (package / "noun.py").write_text("one = 1")
+    (package / "noun.cpython-311.so").write_text("of another time")
+    monkeypatch.setattr(BUILD, "PROJECT", project)
+    monkeypatch.setattr(BUILD, "__file__", str(project / "build.py"))
+    (project / "build.py").touch()
+    compiled: list[Path] = []
+    monkeypatch.setattr(BUILD, "build", compiled.append)
+    assert BUILD.build_into(folder)
+    assert [file.name for file in (folder / "extauthz" / "room").iterdir()] == ["noun.py"]
+    assert not BUILD.build_into(folder)
+    (package / "noun.py").write_text("one = 2")
+    assert BUILD.build_into(folder)
+    assert (folder / "extauthz" / "room" / "noun.py").read_text() == "one = 2"
+    assert compiled == [folder, folder]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """A copy takes the place of what is there."""
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(SystemExit, match="holds something else"):
+        BUILD.build_into(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
