@@ -33,7 +33,7 @@ GROUP = "extauthz"
 ROOMS = (
     ("canonical", "address", "charge", "header", "host", "path"),
     ("check", "journey", "request"),
-    ("identity", "authenticator", "token_cache"),
+    ("identity", "authenticator", "credentials", "token_cache"),
     ("limits", "memory", "window"),
     (
         "policy",
@@ -53,8 +53,8 @@ ROOMS = (
     ("telemetry", "answered", "loaded", "observer", "phases", "record", "sampled"),
     ("wire", "allowed", "decode", "encode", "rate_limits", "tags", "usual"),
 )
-"""What a warm Check walks through, but for `model` and `credentials`: the interpreter makes their values as fast, and mypyc
-compares values of classes with a decorator that it does not know, such as theirs, by identity."""
+"""What a warm Check walks through, but for `model` and other values: the interpreter makes them as fast, and mypyc compares
+values of classes with a decorator that it does not know, such as theirs, by identity."""
 
 
 def sources() -> list[str]:

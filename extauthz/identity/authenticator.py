@@ -19,7 +19,8 @@ from dataclasses import replace
 from extauthz.errors import KeySetError
 from extauthz.identity.api_keys import ApiKeyProvider, ApiKeys
 from extauthz.identity.basic import BasicProvider, PasswordDesk
-from extauthz.identity.credentials import Credential, CredentialReader
+from extauthz.identity.credential import Credential
+from extauthz.identity.credentials import CredentialReader
 from extauthz.identity.explanation import IdentitySeen, Step, place_steps, token_step
 from extauthz.identity.fetching import Fetcher
 from extauthz.identity.introspection import IntrospectionProvider

@@ -12,28 +12,18 @@ bearer into an anonymous caller. Nothing found anywhere is None, and the policie
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 from urllib.parse import unquote_plus
 
+from extauthz.identity.credential import Credential
 from extauthz.identity.origin import cookie_fault, subprotocol_fault
 from extauthz.identity.providers import CookiePlace, HeaderPlace, Place, QueryPlace, WebsocketProtocolPlace
-from extauthz.model import Deny, Reason, Request, value
+from extauthz.model import Deny, Reason, Request
 
-__all__ = ["Credential", "CredentialReader"]
+__all__ = ["CredentialReader"]
 
 _WEBSOCKET_HEADER = "sec-websocket-protocol"
-
-
-@value
-class Credential:
-    """The one token of a request."""
-
-    token: str = field(repr=False)
-    providers: frozenset[str]
-    """Names of the providers that take tokens from where this one was."""
-    parameter: str = ""
-    """The query parameter that held it, as the client spelled the name; empty if it was elsewhere."""
 
 
 Finding = Credential | Deny | None

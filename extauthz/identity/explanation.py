@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from extauthz.identity.credentials import Credential, CredentialReader
+from extauthz.identity.credential import Credential
+from extauthz.identity.credentials import CredentialReader
 from extauthz.identity.roles import ClaimPath, Grant, RoleError, RoleReader, scopes_of
 from extauthz.identity.token_form import CompactToken
 from extauthz.model import ANONYMOUS, Deny, Identity, Request

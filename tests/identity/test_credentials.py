@@ -15,7 +15,8 @@ from extauthz.identity import (
     QueryPlace,
     WebsocketProtocolPlace,
 )
-from extauthz.identity.credentials import Credential, CredentialReader
+from extauthz.identity.credential import Credential
+from extauthz.identity.credentials import CredentialReader
 from extauthz.model import Deny, Request
 from tests.identity.issuer import authenticator, mint, provider, request, word
 
