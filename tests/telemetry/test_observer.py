@@ -38,6 +38,8 @@ class Lines:
 class Broken:
     """A tracer and sink, each of whose calls fails."""
 
+    roots = True
+
     def __getattr__(self, name: str) -> Any:
         def fail(*arguments: Any) -> None:
             raise RuntimeError("broken " + name)
