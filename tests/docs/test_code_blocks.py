@@ -15,6 +15,12 @@ from extauthz.policy import PolicySettings, PolicyText, load
 from tests.conftest import PROJECT
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+LINKED = [
+    *PAGES,
+    PROJECT / "CHANGELOG.md",
+    PROJECT / "bench" / "README.md",
+    *(PROJECT / "docs" / "decisions").glob("*.md"),
+]
 COMMANDS = (
     "serve",
     "validate",
@@ -108,12 +114,23 @@ def test_every_command_has_help_with_an_example(verb: str) -> None:
     assert "Example" in run.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link of a page names a file that is there."""
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+    """Every relative link of a page names a file that is there, and a heading of it if it names one."""
+    for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            file = page.parent / target if target else page
+            assert file.exists(), target
+            assert not heading or heading in anchors(file), f"{target}#{heading}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
 
 
 def test_metrics_of_the_docs_are_real() -> None:

@@ -39,7 +39,7 @@ def value_of(text: str) -> Any:
 
 @pytest.fixture
 def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The service of the page, with what is of a cluster replaced: addresses, files, the store and the API server's keys."""
+    """The service of the page, with what is of a cluster replaced: addresses, files, the store, Vault and the API server's keys."""
     check, http, admin = free_addresses(0, 0, 0)
     url = f"http://{http}"
     config = value_of(SERVICE.replace(ISSUER, url))
@@ -48,6 +48,7 @@ def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     config["store"] = {"url": "sqlite:state.db"}
     config["tokens"]["audit"] = {"file": "audit.log", "keyFile": "audit.key"}
     config["tokens"]["keys"] = {"folder": "signing-keys"}
+    del config["vault"]
     config["tokens"]["clients"][0]["secretFile"] = "secret"
     cluster = config["providers"][0]
     cluster["jwt"]["jwksFile"] = "cluster.json"
