@@ -46,9 +46,9 @@ up: $(RUNTIME) $(ENVOY) ## run the mesh as local processes until Ctrl-C, with cu
 test: $(DEV) $(ENVOY) ## all tests (TESTS=tests/wire for some, ARGS=-x for pytest)
 	@.venv/bin/python -m pytest $(ARGS) $(TESTS)
 
-soak: $(DEV) $(ENVOY) ## what the tests do for seconds, for minutes: rotation, crashes
-	@TOKEN_SOAK=60 TOKEN_KILLS=10 STORE_KILLS=50 .venv/bin/python -m pytest -s $(ARGS) \
-	  tests/e2e/test_token_soak.py tests/e2e/test_token_crashes.py tests/stores/test_token_kills.py
+soak: $(DEV) $(ENVOY) ## what takes minutes to test: rotation, crashes, the image
+	@TOKEN_SOAK=60 TOKEN_KILLS=10 STORE_KILLS=50 IMAGE=1 .venv/bin/python -m pytest -s $(ARGS) \
+	  tests/e2e/test_token_soak.py tests/e2e/test_token_crashes.py tests/stores/test_token_kills.py tests/mesh/test_dockerfile.py
 
 bench: $(DEV) $(ENVOY) ## measure CPU, Envoy, memory (10 min; ARGS=PART, FORM=sources)
 	@if [ '$(FORM)' = sources ]; then exec .venv/bin/python -m bench $(ARGS); fi; \

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from mesh.proxy import PROJECT
-from tests.conftest import REQUIRE_ALL
 from tests.mesh.conftest import tool_path
 
 
@@ -118,7 +117,7 @@ def file_systems() -> Iterator[Path]:
 
 @pytest.mark.system("gcc")
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not REQUIRE_ALL, reason="installs and compiles for minutes: with REQUIRE_ALL=1")
+@pytest.mark.skipif("IMAGE" not in os.environ, reason="installs and compiles for minutes: make soak does")
 def test_its_commands_make_a_compiled_server(file_systems: Path) -> None:
     """All that its build stages run, each in a folder that stands for its file system."""
     python = file_systems / "bin" / "python"
