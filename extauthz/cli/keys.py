@@ -74,7 +74,7 @@ def list_signing_keys(*, config: ConfigFile = None, output: OutputForm = "text")
             sys.stderr.write(f"the next key is made at {written_time(state.next_rotation)}\n")
         return 0
 
-    return _with_keys(config, show)
+    return _with_keys(config, show, looking=True)
 
 
 def rotate(
@@ -148,7 +148,7 @@ def revoke(
     return _with_keys(config, destroy)
 
 
-def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]") -> int:
+def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]", *, looking: bool = False) -> int:
     """Do something with the signing keys of a configuration. What can't be done now is an answer, and no wrong use."""
     from extauthz.app.signing import in_vault_of, opened_signing_keys
     from extauthz.app.vault import Secrets
@@ -157,7 +157,7 @@ def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]"
     configure_logs("warning")
 
     async def run(config: "Config", secrets: Secrets) -> int:
-        async with opened_signing_keys(config, in_vault_of(secrets, config)) as keys:
+        async with opened_signing_keys(config, in_vault_of(secrets, config), looking=looking) as keys:
             return await work(keys)
 
     try:

@@ -84,6 +84,8 @@ def verify(token: TokenFile = "-", /, *, config: ConfigFile = None, output: Outp
         print(json.dumps(verdict_json(verdict), indent=2))
     else:
         print(harmless(f"{'accepted' if verdict.accepted else verdict.reason}: {verdict.sentence}"))
+        for note in verdict.notes:
+            sys.stderr.write(harmless(note) + "\n")
     return 0 if verdict.accepted else 1
 
 

@@ -136,14 +136,18 @@ def secret(
 def list_clients(*, config: ConfigFile = None, output: OutputForm = "text") -> int:
     """Show the clients in the store: how each proves itself, and what it may have. No secret, no digest."""
     from extauthz.app.token_registering import registered_clients
+    from extauthz.app.token_store import absent
 
     with opened_config(config) as (loaded, _):
+        missing = absent(loaded)
         rows = [_row(client) for client in asyncio.run(registered_clients(loaded))]
+    if missing:
+        sys.stderr.write(f"there is no client: {harmless(missing)}\n")
     if output == "json":
         print(json.dumps(rows, indent=2))
-    elif not rows:
+    elif not rows and not missing:
         sys.stderr.write("there is no client in the store\n")
-    else:
+    elif rows:
         print_table([[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)])
     return 0
 
