@@ -1,7 +1,7 @@
 """What is wrong with a configuration, its policies and the files that they name, without opening or fetching anything."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from extauthz.identity import ClientAssertions
 from extauthz.policy import load
 from extauthz.serving import Certificates, Listener, check_listener, read_policy_texts, unobtrusive
 from extauthz.tokens.metadata import ASSERTION_ALGORITHMS
-from extauthz.workbench.lint import Finding, lint
+from extauthz.workbench.lint import Finding, lint, service_findings
 
 __all__ = ["ValidationReport", "validate"]
 
@@ -64,7 +64,8 @@ def validate(
         loaded = (*snapshot.policies, *snapshot.shadows)
         policies = len(loaded)
         rules = sum(len(policy.rules) for policy in loaded)
-        findings = lint(snapshot, provider_roles(config), config=config_file, ignore=ignore)
+        beside = _service_findings(config, config_file)
+        findings = lint(snapshot, provider_roles(config), config=config_file, ignore=ignore, beside=beside)
     except PolicyError as error:
         problems += error.problems
     ordered = ProblemsError(problems).problems
@@ -117,6 +118,12 @@ def _token_problems(config: Config) -> list[Problem]:
     except ConfigError as error:
         problems += error.problems
     return problems
+
+
+def _service_findings(config: Config, config_file: str) -> Iterator[Finding]:
+    if config.tokens is not None:
+        believed = {provider.jwt.issuer for provider in config.providers if provider.jwt is not None}
+        yield from service_findings(config.tokens.issuer, believed, config_file)
 
 
 def _read_certificates(name: str, values: Listener) -> None:

@@ -83,3 +83,22 @@ def test_the_smallest_complete_set(run: Command) -> None:
     )
     assert run("validate").out == "fine: 1 policy, 1 rule, 1 provider\n"
     assert not Path("decisions.jsonl").exists()
+
+
+TOKEN_SERVICE = """
+tokens: {issuer: "https://auth.example.com", audiences: [orders]}
+store: {url: "memory:"}
+"""
+
+
+def test_a_token_service_whose_tokens_its_own_checks_refuse(run: Command) -> None:
+    """A warning; none once a provider has its issuer, or somebody says that it is meant so."""
+    Path("policies").mkdir()
+    Path("extauthz.yaml").write_text(TOKEN_SERVICE)
+    result = run("validate", "--strict")
+    assert result.code == 1
+    assert "extauthz.yaml: warning[own-tokens-refused]: the token service issues tokens that" in result.out
+    assert run("validate", "--strict", "--ignore", "own-tokens-refused").code == 0
+    own = "providers: [{name: own, jwt: {issuer: 'https://auth.example.com', audiences: [orders]}}]\n"
+    Path("extauthz.yaml").write_text(TOKEN_SERVICE + own)
+    assert run("validate", "--strict").code == 0
