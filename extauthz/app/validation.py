@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from extauthz.app.open_secrets import open_secrets
 from extauthz.app.token_clients import ClientFiles
 from extauthz.app.values import authenticator, listener, policy_settings, provider_roles
 from extauthz.config import Config
@@ -64,7 +65,7 @@ def validate(
         loaded = (*snapshot.policies, *snapshot.shadows)
         policies = len(loaded)
         rules = sum(len(policy.rules) for policy in loaded)
-        beside = _service_findings(config, config_file)
+        beside = (*_service_findings(config, config_file), *_secret_findings(config))
         findings = lint(snapshot, provider_roles(config), config=config_file, ignore=ignore, beside=beside)
     except PolicyError as error:
         problems += error.problems
@@ -124,6 +125,12 @@ def _service_findings(config: Config, config_file: str) -> Iterator[Finding]:
     if config.tokens is not None:
         believed = {provider.jwt.issuer for provider in config.providers if provider.jwt is not None}
         yield from service_findings(config.tokens.issuer, believed, config_file)
+
+
+def _secret_findings(config: Config) -> Iterator[Finding]:
+    for one in open_secrets(config):
+        message = f"{one.readers}, and it holds a secret: {one.setting}"
+        yield Finding("secret-readable", Position(one.path), message, one.readers.mend)
 
 
 def _read_certificates(name: str, values: Listener) -> None:
