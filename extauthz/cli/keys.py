@@ -16,7 +16,8 @@ from cyclopts import App, Parameter
 
 from extauthz.cli.api_keys import api_keys_app
 from extauthz.cli.serve import ConfigFile
-from extauthz.cli.terminal import complain, harmless, print_table
+from extauthz.cli.tables import print_table
+from extauthz.cli.terminal import complain, harmless
 from extauthz.cli.times import spoken, written_time
 from extauthz.cli.validate import OutputForm
 from extauthz.errors import AuditError, ExtAuthzError, SigningError, StoreError
@@ -69,7 +70,11 @@ def list_signing_keys(*, config: ConfigFile = None, output: OutputForm = "text")
         if not state.keys:
             sys.stderr.write("there is no key yet; the server makes the first one when it starts\n")
             return 0
-        print_table([["KID", "SLOT", "ALGORITHM", "CREATED", "THEN"], *(_row(key) for key in state.keys)])
+        print_table(
+            [["KID", "SLOT", "ALGORITHM", "CREATED", "THEN"], *(_row(key) for key in state.keys)],
+            folds=["THEN"],
+            leaves_out=["CREATED", "ALGORITHM"],
+        )
         if state.next_rotation is not None:
             sys.stderr.write(f"the next key is made at {written_time(state.next_rotation)}\n")
         return 0

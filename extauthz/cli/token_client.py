@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from extauthz.cli.serve import ConfigFile
-from extauthz.cli.terminal import complain, harmless, print_table
+from extauthz.cli.tables import print_table
+from extauthz.cli.terminal import complain, harmless
 from extauthz.cli.token_config import opened_config
 from extauthz.cli.validate import OutputForm
 
@@ -148,7 +149,11 @@ def list_clients(*, config: ConfigFile = None, output: OutputForm = "text") -> i
     elif not rows and not missing:
         sys.stderr.write("there is no client in the store\n")
     elif rows:
-        print_table([[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)])
+        print_table(
+            [[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)],
+            folds=["GRANTS", "AUDIENCES", "ROLES", "SCOPES"],
+            leaves_out=["SECRETS", "PROOF", "GRANTS"],
+        )
     return 0
 
 
