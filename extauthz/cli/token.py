@@ -105,7 +105,8 @@ def mint(
 ) -> int:
     """Sign a token with the service's own keys, for a test or an emergency. Prints it, alone, on standard output.
 
-    It is in the audit log before it is printed; its client is `mint`, so `token revoke --client mint` ends all of them.
+    It is in the audit log before it is printed. Its client is `mint`, which nobody can be, so `token revoke --client mint`
+    ends all of them. It can't be renewed; introspection tells those whom it is for that it is active, as of any token.
     """
     from extauthz.app.token_minting import Wanted, mint
 

@@ -153,6 +153,7 @@ class TestClients:
         ("words", "told"),
         [
             (["a b"], "can't be the id of a client"),
+            (["mint"], "is the client of tokens that are made by extauthz token mint"),
             (["x", "--role", "anonymous"], "anonymous"),
             (["x", "--audience", "*"], "a token for everybody"),
             (["x", "--scope", 'a"b'], "can't be a scope"),
