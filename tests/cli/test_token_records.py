@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -382,6 +384,25 @@ class TestRevoke:
         assert token not in Path("audit.log").read_text()
         assert desk("token", "revoke", "--family", family.id).code == 0
         assert desk("token", "revoke", "--family", "AAAAAAAAAAAAAAAAAAAAAA").code == 2
+
+    def test_a_session_of_which_only_half_can_be_ended(self, desk: Command) -> None:
+        """Its refresh token, which could live for months, is dead: the revocation of its access tokens is forgotten after
+        a day. The command says that it failed, and can be given again.
+        """
+        family, token = begun("billing", "alice")
+        Path("refresh.token").write_text(token)
+        own_token(client_id="gone", sid=family.id)
+        with closing(sqlite3.connect("state.db")) as other:
+            other.execute("CREATE TRIGGER full BEFORE INSERT ON revocations BEGIN SELECT RAISE(ABORT, 'full'); END")
+        for given in ("token", "refresh.token"):
+            assert desk("token", "revoke", given).code == 2
+            assert has_ended(family)
+            with closing(sqlite3.connect("state.db")) as other, other:
+                other.execute("UPDATE families SET revoked = 0")
+        with closing(sqlite3.connect("state.db")) as other:
+            other.execute("DROP TRIGGER full")
+        assert desk("token", "revoke", "refresh.token").code == 0
+        assert [one.kind for one in revocations()] == ["family"]
 
     def test_a_forged_refresh_token_ends_nothing(self, desk: Command) -> None:
         """Who knows a session's name and not its key is told that this is none of ours."""
