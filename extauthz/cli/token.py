@@ -133,8 +133,13 @@ def revoke(
     *,
     subject: Annotated[str | None, Parameter(help="All tokens about this subject (sub).")] = None,
     client: Annotated[str | None, Parameter(help="All tokens that this client was given (client_id).")] = None,
-    key: Annotated[str | None, Parameter(help="All tokens that this key (kid) has signed.")] = None,
-    family: Annotated[str | None, Parameter(help="All tokens of this session (sid).")] = None,
+    # What is made at random may begin like an option.
+    key: Annotated[
+        str | None, Parameter(help="All tokens that this key (kid) has signed.", allow_leading_hyphen=True)
+    ] = None,
+    family: Annotated[
+        str | None, Parameter(help="All tokens of this session (sid).", allow_leading_hyphen=True)
+    ] = None,
     config: ConfigFile = None,
     output: OutputForm = "text",
 ) -> int:

@@ -374,6 +374,13 @@ class TestRevoke:
         (line,) = audited()
         assert value in line.values()
 
+    @pytest.mark.parametrize("kind", ["key", "family"])
+    def test_a_name_that_begins_like_an_option(self, desk: Command, kind: str) -> None:
+        """One of 64 that are made at random does."""
+        name = "-apC-UvkfZ3kDqi6Ea54s4"
+        desk("token", "revoke", f"--{kind}", name)
+        assert [(one.kind, one.value) for one in revocations()] == [(kind, name)]
+
     def test_a_session(self, desk: Command) -> None:
         """By its name, or by its refresh token."""
         family, token = begun("billing", "alice")
