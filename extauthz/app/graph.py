@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from extauthz import __version__
 from extauthz.app.limiter import rate_limiter
 from extauthz.app.observation import PhaseWatch, decision_settings, report_log, trace_settings
+from extauthz.app.open_secrets import tell_open_secrets
 from extauthz.app.own_issuer import OwnIssuer
 from extauthz.app.renewal import Renewal
 from extauthz.app.signing import in_vault_of
@@ -68,6 +69,8 @@ def serve(
         ConfigError, PolicyError, ServingError: It can't start; nothing was opened.
     """
     configure_logs(config.telemetry.logs.level)
+    if worker is None:  # of several workers the supervisor tells
+        tell_open_secrets(config)
     asyncio.run(_serve(config, worker, secrets, reload))
     return 0
 

@@ -11,11 +11,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from extauthz.app.audit_log import audit_log
 from extauthz.app.signing import InVault, in_vault_of, signing_keys
-from extauthz.app.token_store import KeptTokens, token_store
+from extauthz.app.token_store import KeptTokens, absent, token_store
 from extauthz.app.vault import Secrets
 from extauthz.config import Config, Tokens
 from extauthz.errors import SigningError, StoreError
@@ -39,13 +38,15 @@ class OwnIssuer:
         in_vault: InVault | None,
         now: Callable[[], float],
         waits: TokenWaits | None = None,
+        *,
+        looking: bool = False,
     ) -> None:
-        """Build them; ``waits``, if given, measures the store.
+        """Build them; ``waits``, if given, measures the store. ``looking``: the store is only read.
 
         Raises ConfigError if the store, the keys or the log can't be used as they are configured.
         """
         self.issuer = tokens.issuer
-        store = token_store(config)
+        store = token_store(config, looking=looking)
         self.kept: KeptTokens = store if waits is None else TimedStore(waits, store)
         self.known = RevocationList(max_staleness=tokens.revocations_max_age)
         self.store = RevokingStore(self.kept, self.known)
@@ -96,8 +97,9 @@ async def seen_issuer(config: Config, secrets: Secrets) -> AsyncIterator[Seen]:
         yield Seen()
         return
     store, notes = config.store, []
-    if store.file is not None and not _exists(store.file):
-        # There are no records yet, and whoever looks first should not own them.
+    if missing := absent(config):
+        # Whoever looks first should not own it. A server begins with an empty one, and judges by that.
+        notes.append(f"no revocation is known: {missing}")
         store = store.model_copy(update={"url": "memory:"})
     elif not store.shared and store.file is None:
         notes.append("store.url is memory: what a server has revoked is known to that process alone")
@@ -106,6 +108,7 @@ async def seen_issuer(config: Config, secrets: Secrets) -> AsyncIterator[Seen]:
         tokens.model_copy(update={"audit": None, "revocations_max_age": math.inf}),
         in_vault_of(secrets, config),
         time.time,
+        looking=True,
     )
     try:
         with suppress(SigningError, StoreError):
@@ -116,10 +119,6 @@ async def seen_issuer(config: Config, secrets: Secrets) -> AsyncIterator[Seen]:
         yield Seen(own.own_keys, tuple(notes))
     finally:
         await own.close()
-
-
-def _exists(file: str) -> bool:
-    return Path(file).exists()
 
 
 class _NoLog:

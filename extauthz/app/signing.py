@@ -117,8 +117,12 @@ def in_vault_of(secrets: Secrets, config: Config) -> InVault:
 
 
 @asynccontextmanager
-async def opened_signing_keys(config: Config, in_vault: InVault | None = None) -> AsyncIterator[SigningKeys]:
+async def opened_signing_keys(
+    config: Config, in_vault: InVault | None = None, *, looking: bool = False
+) -> AsyncIterator[SigningKeys]:
     """The signing keys of a configuration, for a command: with the store and the audit log that the server has.
+
+    ``looking``: it only reads, so that nothing is made: no file of the store, no secret of the log.
 
     Raises:
         ConfigError: There is no token service in it, or something of it can't be used.
@@ -127,8 +131,8 @@ async def opened_signing_keys(config: Config, in_vault: InVault | None = None) -
     if tokens is None:
         message = "there is no token service, and so no signing keys"
         raise ConfigError([Problem(Position("tokens"), message, "add the section tokens: docs/tokens.md")])
-    store = token_store(config)
-    audit = audit_log(tokens)
+    store = token_store(config, looking=looking)
+    audit = None if looking else audit_log(tokens)
     keys = signing_keys(
         tokens.keys, store, longest_token=tokens.longest_token, now=time.time, in_vault=in_vault, audit=audit
     )

@@ -7,6 +7,7 @@ needs of it, and once more before workers are started anew, so that a mistake in
 import asyncio
 from collections.abc import Callable
 
+from extauthz.app.open_secrets import tell_open_secrets
 from extauthz.app.values import listener
 from extauthz.app.vault import Secrets
 from extauthz.config import Config
@@ -29,6 +30,7 @@ def supervise(config: Config, file: str | None, secrets: Secrets) -> int:
     Raises ServingError if the admin listener can't be opened.
     """
     configure_logs(config.telemetry.logs.level)
+    tell_open_secrets(config)
 
     http = None if config.tokens is None else listener(config.listen.http)
 

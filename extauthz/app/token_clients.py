@@ -30,6 +30,8 @@ _MAX_FILE_SIZE: Final = 65_536
 _MIN_SECRET: Final = 27
 """Characters: 160 random bits take as many in base64url. For less, one pass of SHA-256 would not be enough."""
 _MAX_SECRET: Final = 1_024
+_MAKE: Final = "make one with: (umask 077; openssl rand -hex 32 >"
+"""For its owner alone, and the name of the file follows."""
 
 _Stamp = tuple[tuple[int, int, int, int], ...]
 
@@ -97,7 +99,7 @@ class ClientFiles:
 
 def _secret(path: str, problems: list[Problem]) -> bytes:
     """The digest of a secret; without the newline that editors and ``echo`` leave behind it."""
-    content = _content(path, problems, f"make one with: openssl rand -hex 32 > {path}")
+    content = _content(path, problems, f"{_MAKE} {path})")
     if content is None:
         return b""
     try:
@@ -109,7 +111,7 @@ def _secret(path: str, problems: list[Problem]) -> bytes:
             Problem(
                 Position(path),
                 f"does not hold one line of {_MIN_SECRET} to {_MAX_SECRET} characters",
-                f"make one with: openssl rand -hex 32 > {path}",
+                f"{_MAKE} {path})",
             )
         )
     return secret_digest(secret)

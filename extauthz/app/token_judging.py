@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from extauthz.app.own_issuer import seen_issuer
 from extauthz.app.values import jwt_providers
@@ -34,7 +35,11 @@ async def judged(config: Config, secrets: Secrets, token: str, *, patience: floa
         ConfigError: A provider's local keys can't be used.
     """
     async with seen_issuer(config, secrets) as seen:
-        return await _judged(_issuers(config, seen.keys), token, patience)
+        verdict = await _judged(_issuers(config, seen.keys), token, patience)
+    if verdict is None or config.tokens is None:
+        return verdict
+    own = {one.name for one in config.providers if one.jwt is not None and one.jwt.issuer == config.tokens.issuer}
+    return replace(verdict, notes=seen.notes) if verdict.provider in own else verdict
 
 
 async def _judged(issuers: Sequence[JwtIssuer], token: str, patience: float) -> Judged | None:

@@ -1,7 +1,7 @@
 """A token signed with the service's own keys by command: for tests, and for emergencies in which the service is down.
 
-It is an access token like all others, for as long as the longest of them may live at most. Its client is ``mint``, so that
-all of its kind can be found in the audit log and revoked at once.
+It is an access token like all others, for as long as the longest of them may live at most. Its client is ``mint``, which
+nobody can be, so that all of its kind can be found in the audit log and revoked at once.
 """
 
 import os
@@ -16,15 +16,12 @@ from extauthz.app.vault import Secrets
 from extauthz.config import Config
 from extauthz.errors import ExtAuthzError
 from extauthz.tokens.authorization import Authorization, Terms
-from extauthz.tokens.clients import Client
+from extauthz.tokens.clients import MINT, Client
 from extauthz.tokens.errors import OAuthError
 from extauthz.tokens.issuing import AccessTokens
 from extauthz.tokens.ports import AuditEvent
 
-__all__ = ["MINT", "Minted", "Wanted", "mint"]
-
-MINT = "mint"
-"""The client of such tokens."""
+__all__ = ["Minted", "Wanted", "mint"]
 
 
 @dataclass(frozen=True, slots=True)

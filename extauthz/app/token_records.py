@@ -40,8 +40,8 @@ class TokenRecords:
 
 
 @asynccontextmanager
-async def opened_records(config: Config) -> AsyncIterator[TokenRecords]:
-    """The records that a configuration names.
+async def opened_records(config: Config, *, looking: bool = False) -> AsyncIterator[TokenRecords]:
+    """The records that a configuration names. ``looking``: nothing is made or changed, so there is no audit log.
 
     Raises:
         ExtAuthzError: There is no token service in it, its records can't be reached, or the audit log can't be written.
@@ -52,8 +52,8 @@ async def opened_records(config: Config) -> AsyncIterator[TokenRecords]:
             "store.url is memory: these records are in the server's own process; name a store that can be shared, such as "
             "sqlite:state.db or redis://"
         )
-    audit = audit_log(tokens)
-    store = token_store(config)
+    audit = None if looking else audit_log(tokens)
+    store = token_store(config, looking=looking)
     try:
         if audit is not None:
             audit.probe()

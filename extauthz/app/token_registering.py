@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from extauthz.app.token_records import TokenRecords, opened_records, who
+from extauthz.app.token_records import TokenRecords, opened_records, who, written_tokens
+from extauthz.app.token_store import absent
 from extauthz.app.written_clients import client_value
 from extauthz.config import Config, TokenClient, Tokens, token_client_faults
 from extauthz.errors import ExtAuthzError, KeySetError
@@ -105,8 +106,11 @@ async def give_secret(
 
 
 async def registered_clients(config: Config) -> Sequence[Client]:
-    """All clients in the store."""
-    async with opened_records(config) as records:
+    """All clients in the store. Nothing is made or changed by looking; a file that is not there yet has none."""
+    written_tokens(config)
+    if absent(config):
+        return []
+    async with opened_records(config, looking=True) as records:
         return await records.store.clients()
 
 

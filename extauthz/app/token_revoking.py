@@ -80,10 +80,11 @@ async def revoke_token(config: Config, token: str) -> Revoked:
         if not isinstance(jti, str) or isinstance(ends, bool) or not isinstance(ends, int | float):
             raise ExtAuthzError("this is no token of this service: it has no jti or no exp")
         session = await _renewed_in(records, claims)
-        ended = [end_of_session(session, time.time())] if session else []
-        await records.store.revoke([end_of_token(claims), *ended])
+        ended = []
         if session:
             await records.store.end_family(session)
+            ended = [end_of_session(session, time.time())]
+        await records.store.revoke([end_of_token(claims), *ended])
         records.done(
             AuditEvent(
                 "revoke",
@@ -118,9 +119,9 @@ async def _end_session_of(records: TokenRecords, token: str) -> Revoked:
 
 
 async def _end_family(records: TokenRecords, family_id: str) -> Revoked:
-    # The access tokens first: whoever comes in between with the refresh token gets one that is revoked.
-    await records.store.revoke([end_of_session(family_id, time.time())])
+    # First what lives longest: should it come to no more than that, the refresh token would outlive the revocation.
     family = await records.store.end_family(family_id)
+    await records.store.revoke([end_of_session(family_id, time.time())])
     if family is None:
         raise ExtAuthzError("there is no such session; its access tokens are revoked in case there are any")
     records.done(

@@ -1,5 +1,6 @@
 """From the configuration to what keeps the token service's records: memory, a SQLite file, or a Redis or Valkey."""
 
+from pathlib import Path
 from typing import Protocol
 
 from extauthz.app.shared_store import in_shared_store
@@ -7,7 +8,7 @@ from extauthz.config import Config
 from extauthz.stores import MemoryTokenStore, RedisTokenStore, SqliteTokenStore
 from extauthz.tokens.ports import TokenStore
 
-__all__ = ["KeptTokens", "token_store"]
+__all__ = ["KeptTokens", "absent", "token_store"]
 
 _TIMEOUT = 1.0
 """Seconds for each call. Longer than what a Check may wait: a token is asked for once in minutes."""
@@ -32,15 +33,25 @@ class KeptTokens(TokenStore, Protocol):
         ...
 
 
-def token_store(config: Config, *, timeout: float = _TIMEOUT) -> KeptTokens:
+def token_store(config: Config, *, timeout: float = _TIMEOUT, looking: bool = False) -> KeptTokens:
     """The store that the configuration asks for; nothing is opened or connected yet.
+
+    ``looking``: for a command that only reads. A file is neither made nor changed.
 
     Raises:
         ConfigError: The store's library is not installed, or the store's settings can't be used.
     """
     store = config.store
     if store.file is not None:
-        return SqliteTokenStore(store.file, timeout=timeout)
+        return SqliteTokenStore(store.file, timeout=timeout, looking=looking)
     if not store.shared:
         return MemoryTokenStore()
     return in_shared_store(config, RedisTokenStore, timeout=timeout, connections=_CONNECTIONS)
+
+
+def absent(config: Config) -> str:
+    """What to tell people if the store is a file that is not there yet; empty: it is there, or no file."""
+    file = config.store.file
+    if file is None or Path(file).exists():
+        return ""
+    return f"{file} is not there yet: extauthz serve makes it when it starts"

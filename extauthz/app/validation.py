@@ -1,10 +1,11 @@
 """What is wrong with a configuration, its policies and the files that they name, without opening or fetching anything."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from extauthz.app.open_secrets import open_secrets
 from extauthz.app.token_clients import ClientFiles
 from extauthz.app.values import authenticator, listener, policy_settings, provider_roles
 from extauthz.config import Config
@@ -14,7 +15,7 @@ from extauthz.identity import ClientAssertions
 from extauthz.policy import load
 from extauthz.serving import Certificates, Listener, check_listener, read_policy_texts, unobtrusive
 from extauthz.tokens.metadata import ASSERTION_ALGORITHMS
-from extauthz.workbench.lint import Finding, lint
+from extauthz.workbench.lint import Finding, lint, service_findings
 
 __all__ = ["ValidationReport", "validate"]
 
@@ -64,7 +65,8 @@ def validate(
         loaded = (*snapshot.policies, *snapshot.shadows)
         policies = len(loaded)
         rules = sum(len(policy.rules) for policy in loaded)
-        findings = lint(snapshot, provider_roles(config), config=config_file, ignore=ignore)
+        beside = (*_service_findings(config, config_file), *_secret_findings(config))
+        findings = lint(snapshot, provider_roles(config), config=config_file, ignore=ignore, beside=beside)
     except PolicyError as error:
         problems += error.problems
     ordered = ProblemsError(problems).problems
@@ -117,6 +119,18 @@ def _token_problems(config: Config) -> list[Problem]:
     except ConfigError as error:
         problems += error.problems
     return problems
+
+
+def _service_findings(config: Config, config_file: str) -> Iterator[Finding]:
+    if config.tokens is not None:
+        believed = {provider.jwt.issuer for provider in config.providers if provider.jwt is not None}
+        yield from service_findings(config.tokens.issuer, believed, config_file)
+
+
+def _secret_findings(config: Config) -> Iterator[Finding]:
+    for one in open_secrets(config):
+        message = f"{one.readers}, and it holds a secret: {one.setting}"
+        yield Finding("secret-readable", Position(one.path), message, one.readers.mend)
 
 
 def _read_certificates(name: str, values: Listener) -> None:

@@ -14,7 +14,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from extauthz.cli.terminal import complain, harmless, print_table
+from extauthz.cli.tables import print_table
+from extauthz.cli.terminal import complain, harmless
 from extauthz.cli.validate import OutputForm
 from extauthz.errors import ExtAuthzError
 
@@ -122,7 +123,11 @@ def list_keys(
     elif not rows:
         sys.stderr.write("there is no key yet\n")
     else:
-        print_table([[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)])
+        print_table(
+            [[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)],
+            folds=["ROLES", "DESCRIPTION"],
+            leaves_out=["CREATED", "DESCRIPTION"],
+        )
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from extauthz.cli.serve import ConfigFile
+from extauthz.cli.tables import folded, terminal_width
 from extauthz.cli.terminal import harmless
 from extauthz.cli.times import time_of
 from extauthz.cli.token_config import opened_config
@@ -119,8 +120,10 @@ def show(
     if output == "json":
         print(json.dumps(lines, indent=2))
     else:
+        width = terminal_width()
         for line in lines:
-            print(_told(line))
+            for text in folded(_told(line), width):
+                print(text)
     if not lines:
         sys.stderr.write("no line is like that\n")
     return 0 if lines else 1
@@ -161,7 +164,7 @@ def _lines(
     return found
 
 
-def _told(line: dict[str, Any]) -> str:
+def _told(line: dict[str, Any]) -> list[str]:
     """One line for people: when, what, for whom, and what else is known."""
     known = {
         name: value for name, value in line.items() if name not in ("time", "action", "outcome", "prev", "hash", "seq")
@@ -173,7 +176,8 @@ def _told(line: dict[str, Any]) -> str:
         for name, value in known.items()
         if value
     ]
-    return harmless("  ".join([str(line["time"])[:19] + "Z", f"{line.get('action')} {line.get('outcome')}", *rest]))
+    fields = [str(line["time"])[:19] + "Z", f"{line.get('action')} {line.get('outcome')}", *rest]
+    return [harmless(field) for field in fields]
 
 
 def _as_json(report: "AuditReport") -> dict[str, Any]:

@@ -16,7 +16,8 @@ from cyclopts import App, Parameter
 
 from extauthz.cli.api_keys import api_keys_app
 from extauthz.cli.serve import ConfigFile
-from extauthz.cli.terminal import complain, harmless, print_table
+from extauthz.cli.tables import print_table
+from extauthz.cli.terminal import complain, harmless
 from extauthz.cli.times import spoken, written_time
 from extauthz.cli.validate import OutputForm
 from extauthz.errors import AuditError, ExtAuthzError, SigningError, StoreError
@@ -69,12 +70,16 @@ def list_signing_keys(*, config: ConfigFile = None, output: OutputForm = "text")
         if not state.keys:
             sys.stderr.write("there is no key yet; the server makes the first one when it starts\n")
             return 0
-        print_table([["KID", "SLOT", "ALGORITHM", "CREATED", "THEN"], *(_row(key) for key in state.keys)])
+        print_table(
+            [["KID", "SLOT", "ALGORITHM", "CREATED", "THEN"], *(_row(key) for key in state.keys)],
+            folds=["THEN"],
+            leaves_out=["CREATED", "ALGORITHM"],
+        )
         if state.next_rotation is not None:
             sys.stderr.write(f"the next key is made at {written_time(state.next_rotation)}\n")
         return 0
 
-    return _with_keys(config, show)
+    return _with_keys(config, show, looking=True)
 
 
 def rotate(
@@ -148,7 +153,7 @@ def revoke(
     return _with_keys(config, destroy)
 
 
-def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]") -> int:
+def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]", *, looking: bool = False) -> int:
     """Do something with the signing keys of a configuration. What can't be done now is an answer, and no wrong use."""
     from extauthz.app.signing import in_vault_of, opened_signing_keys
     from extauthz.app.vault import Secrets
@@ -157,7 +162,7 @@ def _with_keys(file: str | None, work: "Callable[[SigningKeys], Awaitable[int]]"
     configure_logs("warning")
 
     async def run(config: "Config", secrets: Secrets) -> int:
-        async with opened_signing_keys(config, in_vault_of(secrets, config)) as keys:
+        async with opened_signing_keys(config, in_vault_of(secrets, config), looking=looking) as keys:
             return await work(keys)
 
     try:

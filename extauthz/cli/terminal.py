@@ -7,12 +7,12 @@ hold what somebody else wrote, so control characters never reach the terminal as
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TextIO
 
 from extauthz.errors import Problem
 
-__all__ = ["complain", "harmless", "print_table", "problem_lines"]
+__all__ = ["complain", "harmless", "problem_lines"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BOLD = "\x1b[1m"
@@ -36,13 +36,6 @@ def complain(message: str, *, hint: str = "") -> None:
     red, plain = (_RED, _PLAIN) if _colourful(stream) else ("", "")
     text = "\n".join(harmless(line) for line in message.split("\n"))
     stream.write(f"{red}extauthz:{plain} {text}" + (f" (see {hint})" if hint else "") + "\n")
-
-
-def print_table(lines: Sequence[Sequence[str]]) -> None:
-    """Print lines of cells, the first of them headings, in columns. Cells must be harmless."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def harmless(text: str) -> str:

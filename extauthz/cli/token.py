@@ -84,6 +84,8 @@ def verify(token: TokenFile = "-", /, *, config: ConfigFile = None, output: Outp
         print(json.dumps(verdict_json(verdict), indent=2))
     else:
         print(harmless(f"{'accepted' if verdict.accepted else verdict.reason}: {verdict.sentence}"))
+        for note in verdict.notes:
+            sys.stderr.write(harmless(note) + "\n")
     return 0 if verdict.accepted else 1
 
 
@@ -103,7 +105,8 @@ def mint(
 ) -> int:
     """Sign a token with the service's own keys, for a test or an emergency. Prints it, alone, on standard output.
 
-    It is in the audit log before it is printed; its client is `mint`, so `token revoke --client mint` ends all of them.
+    It is in the audit log before it is printed. Its client is `mint`, which nobody can be, so `token revoke --client mint`
+    ends all of them. It can't be renewed; introspection tells those whom it is for that it is active, as of any token.
     """
     from extauthz.app.token_minting import Wanted, mint
 
@@ -130,8 +133,13 @@ def revoke(
     *,
     subject: Annotated[str | None, Parameter(help="All tokens about this subject (sub).")] = None,
     client: Annotated[str | None, Parameter(help="All tokens that this client was given (client_id).")] = None,
-    key: Annotated[str | None, Parameter(help="All tokens that this key (kid) has signed.")] = None,
-    family: Annotated[str | None, Parameter(help="All tokens of this session (sid).")] = None,
+    # What is made at random may begin like an option.
+    key: Annotated[
+        str | None, Parameter(help="All tokens that this key (kid) has signed.", allow_leading_hyphen=True)
+    ] = None,
+    family: Annotated[
+        str | None, Parameter(help="All tokens of this session (sid).", allow_leading_hyphen=True)
+    ] = None,
     config: ConfigFile = None,
     output: OutputForm = "text",
 ) -> int:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from extauthz.cli.serve import ConfigFile
-from extauthz.cli.terminal import complain, harmless, print_table
+from extauthz.cli.tables import print_table
+from extauthz.cli.terminal import complain, harmless
 from extauthz.cli.token_config import opened_config
 from extauthz.cli.validate import OutputForm
 
@@ -136,15 +137,23 @@ def secret(
 def list_clients(*, config: ConfigFile = None, output: OutputForm = "text") -> int:
     """Show the clients in the store: how each proves itself, and what it may have. No secret, no digest."""
     from extauthz.app.token_registering import registered_clients
+    from extauthz.app.token_store import absent
 
     with opened_config(config) as (loaded, _):
+        missing = absent(loaded)
         rows = [_row(client) for client in asyncio.run(registered_clients(loaded))]
+    if missing:
+        sys.stderr.write(f"there is no client: {harmless(missing)}\n")
     if output == "json":
         print(json.dumps(rows, indent=2))
-    elif not rows:
+    elif not rows and not missing:
         sys.stderr.write("there is no client in the store\n")
-    else:
-        print_table([[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)])
+    elif rows:
+        print_table(
+            [[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)],
+            folds=["GRANTS", "AUDIENCES", "ROLES", "SCOPES"],
+            leaves_out=["SECRETS", "PROOF", "GRANTS"],
+        )
     return 0
 
 

@@ -12,6 +12,7 @@ from extauthz.config.loading import DEFAULT_FILE, load_config
 from extauthz.config.mesh import Mesh, Xfcc
 from extauthz.config.providers import ApiKeys, Fetch, FromPlaces, Jwt, Provider, ProviderRoles
 from extauthz.config.references import OpenSecrets, SecretSource
+from extauthz.config.secret_paths import secret_paths
 from extauthz.config.token_checks import granted, token_client_faults
 from extauthz.config.tokens import TokenClient, Tokens
 from extauthz.config.vault import AppRole, JwtAuth, KubernetesAuth, Vault, VaultAuth
@@ -45,5 +46,6 @@ __all__ = [
     "Xfcc",
     "granted",
     "load_config",
+    "secret_paths",
     "token_client_faults",
 ]

@@ -14,6 +14,7 @@ from extauthz.config.durations import Duration
 from extauthz.config.fields import AnyList, FilePath, ProviderName, Role, Section, SomeList, Text, within
 from extauthz.config.signing import SigningKeys
 from extauthz.documents import FieldError
+from extauthz.tokens.clients import MINT
 
 __all__ = ["Exchange", "Rates", "Refresh", "TokenClient", "Tokens"]
 
@@ -29,6 +30,9 @@ def _client_id(text: str) -> str:
     if not _ID.match(text):
         message = f"{text!r} can't be the id of a client"
         raise FieldError(message, "at most 128 letters, digits and . _ ~ / @ -, the first one a letter or a digit")
+    if text == MINT:
+        message = f"{text!r} is the client of tokens that are made by extauthz token mint, and nobody can be it"
+        raise FieldError(message, "choose another id")
     return text
 
 

@@ -85,14 +85,14 @@ class JwtIssuer:
         """By what it can be asked whether the token that proved an identity still stands; None if nobody knows."""
         if self._standing is None:
             return None
-        return OwnToken(self._standing, TokenMarks.read(identity.claims, key_id), _issued(identity.claims))
+        return OwnToken(self._standing, TokenMarks.read(identity.claims, key_id), _granted(identity.claims))
 
     def _refusal(self, standing: Standing, claims: VerifiedClaims, key_id: str | None, now: float) -> Deny | None:
         try:
             marks = TokenMarks.read(claims, key_id)
         except ValueError as error:
             return Deny(Reason.CLAIM_INVALID, str(error), provider=self.name)
-        refusal = standing.refusal(marks, _issued(claims), now)
+        refusal = standing.refusal(marks, _granted(claims), now)
         return None if refusal is None else replace(refusal, provider=self.name)
 
     def steps(self, token: CompactToken, now: float) -> Iterator[Step]:
@@ -135,7 +135,16 @@ class JwtIssuer:
         return Deny(Reason.KEYS_UNAVAILABLE, detail, provider=self.name, retry_after=retry_after)
 
 
-def _issued(claims: VerifiedClaims) -> float:
-    """When a token was issued; long ago if it does not say, so that whatever is revoked means it."""
-    issued = claims.get("iat")
-    return float(issued) if isinstance(issued, int | float) else -math.inf
+def _granted(claims: VerifiedClaims) -> float:
+    """When a token was issued, or what it follows from: in a session the next token is no new grant.
+
+    Else a token that is renewed where a revocation is not known yet would be too young for it. Long ago if it does not say,
+    so that whatever is revoked means it.
+    """
+    issued, begun = claims.get("iat"), claims.get("auth_time")
+    if not isinstance(issued, int | float):
+        return -math.inf
+    # Without a session it is somebody else's: when a person logged in at the issuer of a token that was exchanged.
+    if claims.get("sid") and isinstance(begun, int | float):
+        return float(min(issued, begun))
+    return float(issued)

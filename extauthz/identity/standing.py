@@ -45,10 +45,10 @@ class Standing(Protocol):
         """Whether there is a reason to ask for the ``refusal`` of a token. ``now`` is in seconds since the epoch."""
         ...
 
-    def refusal(self, marks: TokenMarks, issued: float, now: float) -> Deny | None:
+    def refusal(self, marks: TokenMarks, granted: float, now: float) -> Deny | None:
         """Why a token that verifies is refused (``token-revoked``, ``store-unavailable``); None if it stands.
 
-        ``issued`` is its ``iat``.
+        ``granted`` is its ``iat``, or of one that follows from others in a session when that began.
         """
         ...
 
@@ -59,10 +59,10 @@ class OwnToken:
 
     standing: Standing
     marks: TokenMarks
-    issued: float
+    granted: float
 
     def refusal(self, now: float) -> Deny | None:
         """Why it is refused now; None if it stands."""
         if not self.standing.doubts(self.marks, now):
             return None
-        return self.standing.refusal(self.marks, self.issued, now)
+        return self.standing.refusal(self.marks, self.granted, now)

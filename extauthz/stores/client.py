@@ -39,6 +39,7 @@ def open_client(settings: StoreSettings) -> "Redis | RedisCluster":
     from redis.asyncio.cluster import ClusterNode, RedisCluster
     from redis.asyncio.connection import Connection
     from redis.asyncio.retry import Retry
+    from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
     from redis.backoff import NoBackoff
 
     parts = urlsplit(settings.url)
@@ -55,13 +56,19 @@ def open_client(settings: StoreSettings) -> "Redis | RedisCluster":
     encryption = {} if not tls else _encryption(settings)
     if form == "cluster":
         nodes = [ClusterNode(host, port) for host, port in _hosts(parts, _PORT)]
-        return RedisCluster(
+        cluster = RedisCluster(
             startup_nodes=nodes,
             max_connections=CLUSTER_CONNECTIONS + _SPARE,
             ssl=tls,
             require_full_coverage=False,
             **(options | encryption),
         )
+        # It takes no kind of connection, but makes all of its nodes, once it is connected, of what it has then.
+        kind = _following(SSLConnection if tls else Connection, settings)
+        cluster.nodes_manager.connection_kwargs["connection_class"] = kind
+        for node in cluster.startup_nodes:
+            node.connection_class = kind
+        return cluster
     options |= {"db": int(parts.path[1:] or 0) if form == "" else 0}
     if form == "sentinel":
         # Sentinels have no password of ours; the TLS settings are those of the store.
@@ -71,7 +78,10 @@ def open_client(settings: StoreSettings) -> "Redis | RedisCluster":
             sentinel_kwargs=asked | encryption | {"ssl": tls},
             **(options | encryption | {"ssl": tls}),
         )
-        master: Redis = sentinel.master_for(unquote(parts.path[1:]), max_connections=settings.connections + _SPARE)
+        kind = _following(SentinelManagedSSLConnection if tls else SentinelManagedConnection, settings)
+        master: Redis = sentinel.master_for(
+            unquote(parts.path[1:]), connection_class=kind, max_connections=settings.connections + _SPARE
+        )
         return master
     options |= {"max_connections": settings.connections + _SPARE, "timeout": settings.timeout}
     if form == "unix":

@@ -16,10 +16,10 @@ from typing import Final
 from extauthz.errors import StoreError
 from extauthz.stores.sqlite_schema import STEPS, brought_up_to_date
 
-__all__ = ["FileIdentity", "identity_of", "open_file", "told"]
+__all__ = ["FileMarks", "marks_of", "open_file", "refuse_open", "told"]
 
-FileIdentity = tuple[int, int]
-"""Device and inode."""
+FileMarks = tuple[int, ...]
+"""What tells a file from another one: device and inode; exact ones tell from what it was before, too."""
 
 _OTHERS: Final = stat.S_IRWXO
 _OWNER: Final = 0o600
@@ -40,18 +40,19 @@ _MEND: Final = {
 """By how the names of SQLite's errors begin."""
 
 
-def identity_of(path: str) -> FileIdentity | None:
+def marks_of(path: str, *, exact: bool = False) -> FileMarks | None:
     """Which file that is now; None: there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - asked for each batch of work
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    which = found.st_dev, found.st_ino
+    return (*which, found.st_size, found.st_mtime_ns) if exact else which
 
 
 def open_file(
     path: str, timeout: float, steps: tuple[tuple[str, ...], ...] = STEPS
-) -> tuple[sqlite3.Connection, FileIdentity | None]:
+) -> tuple[sqlite3.Connection, FileMarks | None]:
     """Open it, made and brought up to date if need be. The connection belongs to this thread.
 
     Raises:
@@ -62,7 +63,7 @@ def open_file(
         with _making:
             _make(Path(path))
             connection = sqlite3.connect(path, timeout=timeout, isolation_level=None)
-            opened = identity_of(path)
+            opened = marks_of(path)
         brought_up_to_date(connection, steps)
         _settle(connection, timeout)
     except (sqlite3.Error, OSError, StoreError) as error:
@@ -85,6 +86,16 @@ def told(path: str, error: BaseException) -> StoreError:
     return StoreError(f"{path}: {error}")
 
 
+def refuse_open(path: Path) -> None:
+    """Raise StoreError if everybody may open it, or it is no file."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise StoreError("is no file: name a file in that folder")
+    if mode & _OTHERS:
+        message = "everybody on this machine may open it, and it holds keys of refresh tokens: chmod o-rwx it"
+        raise StoreError(message)
+
+
 def _make(path: Path) -> None:
     """An empty file that is its owner's, if there is none; an empty one is a database to SQLite."""
     folder = path.parent
@@ -93,12 +104,7 @@ def _make(path: Path) -> None:
     try:
         made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER)
     except FileExistsError:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise StoreError("is no file: name a file in that folder") from None
-        if mode & _OTHERS:
-            message = "everybody on this machine may open it, and it holds keys of refresh tokens: chmod o-rwx it"
-            raise StoreError(message) from None
+        refuse_open(path)
         return
     os.fchmod(made, _OWNER)
     os.close(made)

@@ -11,7 +11,7 @@ from typing import Final
 
 from extauthz.errors import StoreError
 
-__all__ = ["STEPS", "SchemaError", "brought_up_to_date", "schema_version"]
+__all__ = ["STEPS", "SchemaError", "brought_up_to_date", "checked_version", "schema_version"]
 
 _APPLICATION: Final = 0x65787A74
 """``exzt``: tells ``file(1)`` and us whose file it is."""
@@ -77,7 +77,7 @@ def brought_up_to_date(connection: sqlite3.Connection, steps: tuple[tuple[str, .
         SchemaError: The file is none that this version can use; it is left as it was.
         sqlite3.Error: It can't be read or written.
     """
-    if _checked(connection, steps) == len(steps):
+    if checked_version(connection, steps) == len(steps):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -96,8 +96,13 @@ def brought_up_to_date(connection: sqlite3.Connection, steps: tuple[tuple[str, .
         raise
 
 
-def _checked(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...]) -> int:
-    """The version, without writing anything to what may be another's file."""
+def checked_version(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...] = STEPS) -> int:
+    """The version, without writing anything to what may be another's file; 0 if it has no tables yet.
+
+    Raises:
+        SchemaError: It is another's, or a newer one.
+        sqlite3.Error: It can't be read.
+    """
     connection.execute("BEGIN")
     try:
         return _version(connection, steps)

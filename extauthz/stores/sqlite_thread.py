@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from extauthz.errors import StoreError
-from extauthz.stores.sqlite_file import FileIdentity, identity_of, open_file, told
+from extauthz.stores.sqlite_file import FileMarks, marks_of, open_file, told
+from extauthz.stores.sqlite_looking import look_into
 from extauthz.stores.sqlite_schema import STEPS, schema_version
 
 __all__ = ["SqliteThread", "Work"]
@@ -29,6 +30,9 @@ _TOGETHER: Final = 256
 """Pieces of work of one transaction."""
 _WAITING: Final = 4096
 """Pieces of work that may wait; more are refused at once."""
+_WHICH: Final = 2
+"""Marks that tell which file it is; exact ones are more."""
+_TAKEN_AWAY: Final = "was taken away meanwhile: what was written is nowhere"
 
 
 @dataclass(eq=False, slots=True)
@@ -42,15 +46,18 @@ class _Asked(Generic[_T]):
 class SqliteThread:
     """Belongs to one event loop; the thread begins with the first piece of work."""
 
-    def __init__(self, path: str, timeout: float, steps: tuple[tuple[str, ...], ...] = STEPS) -> None:
-        """Open nothing yet."""
+    def __init__(
+        self, path: str, timeout: float, steps: tuple[tuple[str, ...], ...] = STEPS, *, looking: bool = False
+    ) -> None:
+        """Open nothing yet. ``looking``: nothing is ever made or changed, and what would write is refused."""
         self._path = path
         self._timeout = timeout
         self._steps = steps
+        self._looking = looking
         self._queue: queue.SimpleQueue[_Asked[Any] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
-        self._identity: FileIdentity | None = None
+        self._marks: FileMarks | None = None
 
     async def ask(self, work: Work[_T], *, writes: bool) -> _T:
         """Have something done in a transaction; what it returns is on the disk.
@@ -82,7 +89,7 @@ class SqliteThread:
     @property
     def file(self) -> str:
         """Which file it is now, for whoever keeps a place in it. Only pieces of work may ask."""
-        return "" if self._identity is None else f"{self._identity[0]:x}.{self._identity[1]:x}"
+        return "" if self._marks is None else f"{self._marks[0]:x}.{self._marks[1]:x}"
 
     def _run(self) -> None:
         while True:
@@ -137,36 +144,53 @@ class SqliteThread:
     def _failed(self, batch: list[_Asked[Any]], error: Exception) -> None:
         """Nothing of this happened. The next call opens the file anew, whatever was wrong with it."""
         for one in batch:
-            one.said = error if isinstance(error, StoreError) else told(self._path, error)
+            one.said = error if isinstance(error, StoreError) else self._told(error)
         self._let_go()
 
     def _begun(self, *, writes: bool) -> sqlite3.Connection:
+        if writes and self._looking:
+            raise StoreError(f"{self._path}: is only looked at")
         while True:
             connection = self._opened()
             connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-            if schema_version(connection) == len(self._steps):
+            if self._looking or schema_version(connection) == len(self._steps):
                 return connection
             # Another process has been upgraded: to open it again tells what that means.
             self._let_go()
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         connection.execute("COMMIT")
-        if identity_of(self._path) != self._identity:
-            raise StoreError(f"{self._path}: was taken away meanwhile: what was written is nowhere")
+        if not self._is_as_opened():
+            what = "was written to while it was looked at: look again" if self._looking else _TAKEN_AWAY
+            raise StoreError(f"{self._path}: {what}")
 
     def _opened(self) -> sqlite3.Connection:
         """The connection to the file that has this name now, whatever had it before."""
-        if self._connection is not None and identity_of(self._path) != self._identity:
+        if self._connection is not None and not self._is_as_opened():
             self._let_go()
         if self._connection is None:
-            self._connection, self._identity = open_file(self._path, self._timeout, self._steps)
+            opened = look_into if self._looking else open_file
+            self._connection, self._marks = opened(self._path, self._timeout, self._steps)
         return self._connection
+
+    def _is_as_opened(self) -> bool:
+        exact = self._marks is not None and len(self._marks) > _WHICH
+        return marks_of(self._path, exact=exact) == self._marks
+
+    def _told(self, error: Exception) -> StoreError:
+        if self._looking and getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR":
+            # A table or a column that is not there: a server that starts would have made it.
+            return StoreError(
+                f"{self._path}: can't be read by this version of extauthz as it is ({error}): "
+                "extauthz serve brings it up to date when it starts"
+            )
+        return told(self._path, error)
 
     def _let_go(self) -> None:
         if self._connection is not None:
             # What was begun is rolled back.
             self._connection.close()
-        self._connection = self._identity = None
+        self._connection = self._marks = None
 
 
 def _deliver(batch: list[_Asked[Any]]) -> None:

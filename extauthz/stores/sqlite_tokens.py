@@ -67,9 +67,12 @@ class _Part(NamedTuple):
 class SqliteTokenStore:
     """Implements ``extauthz.tokens.ports.TokenStore``: durable as soon as a call returns, for the processes of one machine."""
 
-    def __init__(self, path: str, *, timeout: float = 1.0) -> None:
-        """Open nothing yet. ``timeout`` is for each call, or each part of a long one, in seconds."""
-        self._thread = SqliteThread(path, timeout)
+    def __init__(self, path: str, *, timeout: float = 1.0, looking: bool = False) -> None:
+        """Open nothing yet. ``timeout`` is for each call, or each part of a long one, in seconds.
+
+        ``looking``: the file, and what is beside it, stays as it is; whatever would change it raises StoreError.
+        """
+        self._thread = SqliteThread(path, timeout, looking=looking)
 
     async def client(self, client_id: str) -> Client | None:
         """A registered client."""

@@ -8,13 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["GRANTS", "AuthenticationMethod", "Client", "ExchangeRules"]
+__all__ = ["GRANTS", "MINT", "AuthenticationMethod", "Client", "ExchangeRules"]
 
 AuthenticationMethod = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth"]
 """The words of RFC 7591 section 2 and RFC 8705 section 2.1.1."""
 
 GRANTS = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"})
 """The grant types that there are, in the words of ``grant_type``."""
+
+
+MINT = "mint"
+"""What tokens that are made by command (``extauthz token mint``) say in ``client_id``. Nobody can be this client: whoever
+could would be told of such tokens, and could revoke them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """What has to be revoked when something ends, and for how long that has to be remembered (O33).
 
-A token by its ``jti`` until it would have expired; a session by its ``sid`` until the longest-lived token that could have
-been signed a moment ago would have. Neither name is ever given out again, so all that has it is meant, whenever it was
+A token by its ``jti`` until it would have expired; a session by its ``sid`` until the longest-lived token that could
+still be signed in it, by a replica that has not heard of it, would have. Neither name is ever given out again, so all that has it is meant, whenever it was
 issued: one replica may sign while another one revokes. A subject and a client go on, so of them only what was issued
-until now is meant.
+until now is meant, and what follows from
+that by renewal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,9 @@ _SKEW: Final = 300.0
 """The most that a verifier's clock may be behind."""
 _UNDER_WAY: Final = 60.0
 """The longest that a request which has passed its last check may take to be answered."""
+_OLD_LIST: Final = 3_600.0
+"""The longest that a replica may go by what was revoked before (``tokens.revocationsMaxAge``; the configuration allows no
+more), and renew a token meanwhile."""
 _CLOCKS: Final = 5.0
 """Seconds that a replica's clock may be ahead of ours: what is issued in them is meant as well."""
 
@@ -36,7 +40,7 @@ def end_of_session(session: str, now: float) -> Revocation:
 
 
 def end_of_everything(kind: Literal["subject", "client", "key"], value: str, now: float) -> Sequence[Revocation]:
-    """All access tokens of a subject, of a client, or by a key, that were issued until now."""
+    """All access tokens of a subject, of a client, or by a key, that were granted until now."""
     until = _end_of_all(now)
     if kind == "key":
         # Who has a key can write any time into a token.
@@ -47,5 +51,5 @@ def end_of_everything(kind: Literal["subject", "client", "key"], value: str, now
 
 
 def _end_of_all(now: float) -> float:
-    """When the last token has expired that may be signed at this moment."""
-    return now + _UNDER_WAY + _LONGEST_LIFETIME + _SKEW
+    """When the last token has expired that may be signed by whoever can't know yet."""
+    return now + _OLD_LIST + _UNDER_WAY + _LONGEST_LIFETIME + _SKEW

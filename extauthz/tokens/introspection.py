@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from extauthz.model import Deny
-from extauthz.tokens.clients import Client
+from extauthz.tokens.clients import MINT, Client
 from extauthz.tokens.door import Door
 from extauthz.tokens.errors import OAuthError, json_answer, unavailable
 from extauthz.tokens.families import Families, Granted
@@ -91,7 +91,9 @@ class IntrospectionEndpoint:
         meant = caller.id in audiences or (caller.may_introspect and not audiences.isdisjoint(caller.audiences))
         if claims.get("client_id") != caller.id and not meant:
             return None
-        if await self._registry.find(str(claims.get("client_id", ""))) is None:
+        client_id = str(claims.get("client_id", ""))
+        # Those that are made by command have no client that could be removed or disabled; they end by revocation.
+        if client_id != MINT and await self._registry.find(client_id) is None:
             return None
         return {**{name: claims[name] for name in _TOLD if name in claims}, "token_type": "Bearer"}
 

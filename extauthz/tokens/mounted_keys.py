@@ -5,12 +5,11 @@ all files change at once and their paths stay; that is seen by what the paths le
 while it was read, so that never a key of one version goes with one of another. Slots are what the files say, whatever the
 time: whoever writes them must mount a key as ``next`` for as long as the JWK Set may be cached before it is ``current``.
 
-Files that others may write are refused. That others may read them is only told: it is what Kubernetes does by default,
-and nobody else is in the container.
+Files that others may write are refused. That others may read them is only told, and not of what a kubelet has mounted
+(``extauthz.tokens.readable_secrets``): nobody else is in the container.
 """
 
 import asyncio
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import structlog
 from extauthz.errors import SigningError
 from extauthz.tokens.foreign_keys import ForeignKeys, read_secret
 from extauthz.tokens.ports import KeyVersion
+from extauthz.tokens.readable_secrets import Readers, readers
 from extauthz.tokens.signing_key import SigningKey, UnusableKeyError, read_key
 
 __all__ = ["MountedKeyBackend"]
@@ -92,15 +92,15 @@ class MountedKeyBackend(ForeignKeys):
     def _load(self, stamps: tuple[_Stamp | None, ...]) -> _Mounted:
         versions: dict[str, KeyVersion] = {}
         keys: dict[str, SigningKey] = {}
-        open_to_others: set[Path] = set()
+        open_to_others: dict[Path, Readers] = {}
         for (slot, path), stamp in zip(self._paths.items(), stamps, strict=True):
             if stamp is None:
                 if slot == "current":
                     raise SigningError(f"{path} is not there")
                 continue
             content, status = read_secret(path)
-            if status.st_mode & stat.S_IROTH:
-                open_to_others.add(path)
+            if found := readers(path, status):
+                open_to_others[path] = found
             try:
                 key = read_key(content, rsa_algorithm=self._rsa_algorithm)
             except UnusableKeyError as error:
@@ -109,10 +109,9 @@ class MountedKeyBackend(ForeignKeys):
             # While files are moved on by hand one key may be in two of them; what it does is be current.
             if key.kid not in versions or slot == "current":
                 versions[key.kid] = KeyVersion(key.kid, key.algorithm, status.st_mtime, key.public, slot=slot)
-        for path in open_to_others - self._told:
-            _log.warning(
-                "mounted_keys.readable", path=str(path), hint="let only the server's user read it: defaultMode: 0400"
-            )
+        for path in open_to_others.keys() - self._told:
+            found = open_to_others[path]
+            _log.warning("mounted_keys.readable", path=str(path), who=found.who, mode=found.mode, hint=found.mend)
         self._told = frozenset(open_to_others)
         return _Mounted(stamps, tuple(versions.values()), keys)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from extauthz.tokens.clients import Client
+from extauthz.tokens.clients import MINT, Client
 from extauthz.tokens.ports import TokenStore
 
 __all__ = ["ClientRegistry", "is_client_id"]
@@ -34,7 +34,9 @@ class ClientRegistry:
         self._configured = configured
 
     async def find(self, client_id: str) -> Client | None:
-        """The client of that id; None if there is none, or it is disabled. Raises ``StoreError``."""
+        """The client of that id; None if there is none, it is disabled, or nobody can be it. Raises ``StoreError``."""
+        if client_id == MINT:
+            return None
         client = self._configured.get(client_id)
         if client is None and is_client_id(client_id):
             client = await self._store.client(client_id)

@@ -2,7 +2,7 @@
 
 A token has five marks by which it can be revoked. All marks of all revocations are in one set, whatever their kind, and the
 hot path asks that set alone: a token that shares no word with it stands. Only one that does is looked at closer, by kind
-and, for a subject and a client, by when it was issued: what they are given afterwards is good. The others mean one token,
+and, for a subject and a client, by when it was granted: what they are given afterwards is good. The others mean one token,
 one grant or one key, which are never made again, so all that has the mark is meant.
 
 The list is believed for a time after it was read (``confirmed``). Later, and before it was ever read, nothing can be said
@@ -64,11 +64,11 @@ class RevocationList:
         """Whether a token may be refused: it shares a word with something that is revoked, or the list is too old."""
         return not self._words.isdisjoint(marks) or not self._since <= now < self._until
 
-    def refusal(self, marks: Marks, issued: float, now: float) -> Deny | None:
+    def refusal(self, marks: Marks, granted: float, now: float) -> Deny | None:
         """Why a token that verifies is refused; None if it stands."""
         for kind, mark in zip(_KINDS, marks, strict=True):
             entry = self._entries.get((kind, mark))
-            if entry is not None and (kind not in _UNTIL_THEN or issued <= entry[0]):
+            if entry is not None and (kind not in _UNTIL_THEN or granted <= entry[0]):
                 self.refused += 1
                 return Deny(Reason.TOKEN_REVOKED, _SENTENCES[kind])
         if not self._since <= now < self._until:
@@ -138,8 +138,8 @@ def _minute(moment: float) -> float:
 
 _SENTENCES: Final[Mapping[RevocationKind, str]] = {
     "token": "it was revoked itself",
-    "subject": "what its subject was given until some time after it was issued is revoked",
-    "client": "what its client was given until some time after it was issued is revoked",
+    "subject": "what its subject was given until some time after it was granted is revoked",
+    "client": "what its client was given until some time after it was granted is revoked",
     "family": "its session was ended",
     "key": "the key that signed it is revoked",
 }

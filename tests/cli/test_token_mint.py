@@ -208,7 +208,51 @@ def test_nothing_is_made_by_looking(policies: Command) -> None:
     )
     assert (told.code, json.loads(told.out)["reason"]) == (1, "keys-unavailable")
     assert policies("token", "verify", "token").out.startswith("keys-unavailable")
+    assert policies("keys", "list").code == 0
+    assert policies("token", "client", "list").err == (
+        "there is no client: state.db is not there yet: extauthz serve makes it when it starts\n"
+    )
     assert sorted(Path().iterdir()) == before
+
+
+def test_nothing_is_changed_by_looking(policies: Command) -> None:
+    """Where a server has run: every file is as it was, whatever is asked."""
+    token = minted(policies)
+    assert policies("token", "client", "add", "billing", "--audience", "orders").code == 0
+    before = contents()
+    assert "state.db" in {name.name for name in before}
+    asked = (
+        ("explain", "https://orders.example.com/", "-H", f"authorization: Bearer {token}"),
+        ("token", "verify", "token"),
+        ("token", "inspect", "token"),
+        ("token", "client", "list"),
+        ("keys", "list"),
+        ("audit", "show", "audit.log", "--token", "token"),
+        ("audit", "verify", "audit.log"),
+        ("validate",),
+    )
+    for words in asked:
+        assert policies(*words).code == 0, words
+        assert contents() == before, words
+
+
+def contents() -> dict[Path, tuple[int, bytes]]:
+    """Each file, when it was changed and what it holds; each folder, when something was put into it."""
+    return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in Path().rglob("*")}
+
+
+def test_a_store_that_is_not_there_yet_is_told(policies: Command) -> None:
+    """A server would begin with an empty one, so the token is judged as if nothing was revoked."""
+    token = minted(policies)
+    Path("state.db").unlink()
+    told = "no revocation is known: state.db is not there yet: extauthz serve makes it when it starts"
+    explained = policies("explain", "https://orders.example.com/", "-H", f"authorization: Bearer {token}")
+    assert (explained.code, told in " ".join(explained.out.split())) == (0, True)
+    inspected = policies("token", "inspect", "token", "--output", "json")
+    assert json.loads(inspected.out)["verdict"]["notes"] == [told]
+    assert told in policies("token", "inspect", "token").out
+    verified = policies("token", "verify", "token")
+    assert (verified.code, verified.err) == (0, f"{told}\n")
 
 
 def test_what_is_in_a_server_s_memory_is_not_known(policies: Command) -> None:

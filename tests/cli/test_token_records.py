@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,6 +155,7 @@ class TestClients:
         ("words", "told"),
         [
             (["a b"], "can't be the id of a client"),
+            (["mint"], "is the client of tokens that are made by extauthz token mint"),
             (["x", "--role", "anonymous"], "anonymous"),
             (["x", "--audience", "*"], "a token for everybody"),
             (["x", "--scope", 'a"b'], "can't be a scope"),
@@ -277,6 +280,9 @@ class TestClients:
 
     def test_list_for_people(self, desk: Command) -> None:
         """Columns; a word instead of nothing."""
+        told = "there is no client: state.db is not there yet: extauthz serve makes it when it starts\n"
+        assert desk("token", "client", "list").err == told
+        assert revocations() == []
         assert desk("token", "client", "list").err == "there is no client in the store\n"
         assert desk("token", "client", "add", "billing", "--role", "a", "--role", "b").code == 0
         head, row = (re.split(r" {2,}", line) for line in desk("token", "client", "list").out.splitlines())
@@ -368,6 +374,13 @@ class TestRevoke:
         (line,) = audited()
         assert value in line.values()
 
+    @pytest.mark.parametrize("kind", ["key", "family"])
+    def test_a_name_that_begins_like_an_option(self, desk: Command, kind: str) -> None:
+        """One of 64 that are made at random does."""
+        name = "-apC-UvkfZ3kDqi6Ea54s4"
+        desk("token", "revoke", f"--{kind}", name)
+        assert [(one.kind, one.value) for one in revocations()] == [(kind, name)]
+
     def test_a_session(self, desk: Command) -> None:
         """By its name, or by its refresh token."""
         family, token = begun("billing", "alice")
@@ -378,6 +391,25 @@ class TestRevoke:
         assert token not in Path("audit.log").read_text()
         assert desk("token", "revoke", "--family", family.id).code == 0
         assert desk("token", "revoke", "--family", "AAAAAAAAAAAAAAAAAAAAAA").code == 2
+
+    def test_a_session_of_which_only_half_can_be_ended(self, desk: Command) -> None:
+        """Its refresh token, which could live for months, is dead: the revocation of its access tokens is forgotten after
+        a day. The command says that it failed, and can be given again.
+        """
+        family, token = begun("billing", "alice")
+        Path("refresh.token").write_text(token)
+        own_token(client_id="gone", sid=family.id)
+        with closing(sqlite3.connect("state.db")) as other:
+            other.execute("CREATE TRIGGER full BEFORE INSERT ON revocations BEGIN SELECT RAISE(ABORT, 'full'); END")
+        for given in ("token", "refresh.token"):
+            assert desk("token", "revoke", given).code == 2
+            assert has_ended(family)
+            with closing(sqlite3.connect("state.db")) as other, other:
+                other.execute("UPDATE families SET revoked = 0")
+        with closing(sqlite3.connect("state.db")) as other:
+            other.execute("DROP TRIGGER full")
+        assert desk("token", "revoke", "refresh.token").code == 0
+        assert [one.kind for one in revocations()] == ["family"]
 
     def test_a_forged_refresh_token_ends_nothing(self, desk: Command) -> None:
         """Who knows a session's name and not its key is told that this is none of ours."""

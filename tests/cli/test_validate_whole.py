@@ -47,7 +47,7 @@ def test_everything_at_once(run: Command) -> None:
         "missing.json",
         "telemetry.decisions.sink: logs/decisions.jsonl can't be written",
         "tokens.audit.file: logs/audit.log can't be written",
-        "missing.secret: can't be read: No such file or directory (make one with: openssl rand -hex 32 > missing.secret)",
+        "missing.secret: can't be read: No such file or directory (make one with: (umask 077; openssl rand -hex 32 > missing.secret))",
         "more: there is no such file or folder",
         "policies/orders.yaml:7:5: unknown key 'spec.rules[0].rol' (did you mean 'role'?)",
         "policies/orders.yaml:8:19: ",
@@ -83,3 +83,46 @@ def test_the_smallest_complete_set(run: Command) -> None:
     )
     assert run("validate").out == "fine: 1 policy, 1 rule, 1 provider\n"
     assert not Path("decisions.jsonl").exists()
+
+
+TOKEN_SERVICE = """
+tokens: {issuer: "https://auth.example.com", audiences: [orders]}
+store: {url: "memory:"}
+"""
+
+
+def test_a_token_service_whose_tokens_its_own_checks_refuse(run: Command) -> None:
+    """A warning; none once a provider has its issuer, or somebody says that it is meant so."""
+    Path("policies").mkdir()
+    Path("extauthz.yaml").write_text(TOKEN_SERVICE)
+    result = run("validate", "--strict")
+    assert result.code == 1
+    assert "extauthz.yaml: warning[own-tokens-refused]: the token service issues tokens that" in result.out
+    assert run("validate", "--strict", "--ignore", "own-tokens-refused").code == 0
+    own = "providers: [{name: own, jwt: {issuer: 'https://auth.example.com', audiences: [orders]}}]\n"
+    Path("extauthz.yaml").write_text(TOKEN_SERVICE + own)
+    assert run("validate", "--strict").code == 0
+
+
+def test_a_secret_that_others_may_read(run: Command) -> None:
+    """A warning with its mode and what to do, once for each file; mounted Secrets are left alone."""
+    Path("policies").mkdir()
+    Path("volume/..2026").mkdir(parents=True)
+    Path("volume/..2026/two").write_text("t" * 40)
+    Path("volume/..2026/two").chmod(0o644)
+    Path("volume/two").symlink_to("..2026/two")
+    Path("one.secret").write_text("s" * 40)
+    Path("one.secret").chmod(0o644)
+    clients = (
+        "[{id: one, secretFile: one.secret}, {id: two, secretFile: volume/two}, {id: three, secretFile: one.secret}]"
+    )
+    service = f"{{issuer: 'https://auth.example.com', audiences: [orders], clients: {clients}}}"
+    own = "[{name: own, jwt: {issuer: 'https://auth.example.com', audiences: [orders]}}]"
+    Path("extauthz.yaml").write_text(f"tokens: {service}\nproviders: {own}\nstore: {{url: 'memory:'}}\n")
+    told = run("validate")
+    who = "every user of this machine may read it (-rw-r--r--)"
+    what = "it holds a secret: tokens.clients[0].secretFile (chmod 600 one.secret)"
+    assert told.code == 0
+    assert told.out.splitlines()[:-1] == [f"one.secret: warning[secret-readable]: {who}, and {what}"]
+    Path("one.secret").chmod(0o600)
+    assert run("validate", "--strict").code == 0

@@ -76,6 +76,7 @@ def test_issuers_that_are_none(problems: Problems, issuer: str, said: str) -> No
         ("{id: shop, secretFile: a}", "has no audiences"),
         ("{id: shop, secretFile: a, audiences: ['*']}", "would be a token for everybody"),
         ("{id: 'a:b', secretFile: a, audiences: [a]}", "can't be the id of a client"),
+        ("{id: mint, secretFile: a, audiences: [a]}", "is the client of tokens that are made by extauthz token mint"),
         ("{id: shop, secretFile: a, audiences: [a], scopes: ['a b']}", "can't be a scope"),
         ("{id: shop, secretFile: a, audiences: [a], roles: [anonymous]}", "anonymous"),
         (

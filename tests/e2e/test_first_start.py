@@ -1,5 +1,6 @@
 """The first minute of a new user: no configuration, no policy."""
 
+import json
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from extauthz.serving import CHECK_METHOD
 from mesh.address import free_addresses
 from mesh.processes import Process, answers
 from tests.conftest import PROJECT
+from tests.e2e.test_workers import consecutive
 from tests.journey import assert_denies, check_request, reason_of
 
 pytestmark = pytest.mark.timeout(60)
@@ -90,3 +92,32 @@ def test_a_broken_policy_stops_the_start(tmp_path: Path) -> None:
     assert "policies/bad.yaml:2:8" in run.stderr
     assert "rulez" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_secret_that_others_may_read_is_told_once(tmp_path: Path, workers: int) -> None:
+    """However many processes read it. What others may not read is no line."""
+    check, _ = consecutive()
+    http, admin = free_addresses(0, 0)
+    for name, mode in (("one", 0o644), ("two", 0o600)):
+        (tmp_path / name).write_text(f"{name * 20}\n")
+        (tmp_path / name).chmod(mode)
+    service = {
+        "issuer": f"http://{http}",
+        "audiences": ["orders"],
+        "clients": [{"id": name, "secretFile": name} for name in ("one", "two")],
+    }
+    listen = {"check": {"address": check}, "http": {"address": http}, "admin": {"address": admin}}
+    written = {"listen": listen, "tokens": service, "workers": workers, "check": {"drainDelay": "0s"}}
+    written |= {"store": {"url": "sqlite:state.db"}, "limits": {"perProcess": True}}
+    (tmp_path / "extauthz.yaml").write_text(json.dumps(written))
+    ready = [answers(f"http://{admin}/readyz")]
+    command = [sys.executable, "-m", "extauthz", "serve"]
+    environment = {"PYTHONPATH": str(PROJECT)}
+    with Process(
+        "extauthz", command, log=tmp_path / "log", ready=ready, environment=environment, directory=tmp_path
+    ) as server:
+        server.stop()
+    (told,) = [line for line in (tmp_path / "log").read_text().splitlines() if "secret_file.readable" in line]
+    for words in ("one", "tokens.clients[0].secretFile", "-rw-r--r--", "chmod 600"):
+        assert words in told

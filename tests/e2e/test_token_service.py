@@ -88,6 +88,25 @@ class TestAuthlib:
         assert verified(server, again["access_token"])["sub"] == "corporate:alice"
 
 
+def test_a_token_that_is_made_by_command(server: Running) -> None:
+    """The service knows it as one of its own, until it is revoked by command as well."""
+
+    def command(*words: str) -> str:
+        whole = [sys.executable, "-m", "extauthz", "token", *words]
+        return subprocess.run(whole, cwd=server.folder, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    token = command("mint", "--subject", "on-call", "--role", "user").strip()
+    session = server.session("orders")
+    told = introspect(session, token)
+    assert (told["active"], told["client_id"], told["sub"], told["roles"]) == (True, "mint", "on-call", ["user"])
+    assert introspect(server.session(), token) == {"active": False}, "it is not for billing"
+    command("revoke", "--client", "mint")
+    deadline = time.monotonic() + 5
+    while introspect(session, token)["active"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert introspect(session, token) == {"active": False}
+
+
 @pytest.mark.system("curl")
 def test_a_shell_loop(server: Running) -> None:
     """As the documentation shows it, with curl."""

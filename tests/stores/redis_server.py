@@ -92,14 +92,14 @@ def running(folder: Path, *options: str, sentinel: bool = False) -> Iterator[Red
 
 
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[list[RedisServer]]:
+def cluster(folder: Path, *more: str) -> Iterator[list[RedisServer]]:
     """Three nodes that share all slots, for the length of a block."""
     talk = [free_port() for _ in "abc"]
     with contextlib.ExitStack() as stack:
         nodes = []
         for name, port in zip("abc", talk, strict=True):
             (folder / name).mkdir()
-            options = ("cluster-enabled yes", f"cluster-port {port}")
+            options = ("cluster-enabled yes", f"cluster-port {port}", *more)
             nodes.append(stack.enter_context(running(folder / name, *options)))
         for node, (first, last) in zip(nodes, [(0, 5460), (5461, 10922), (10923, 16383)], strict=True):
             node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))

@@ -100,3 +100,66 @@ async def test_a_cluster_counts_each_key_in_its_place(tmp_path: Path) -> None:
     assert sum(one.granted for one in said) == 60
     assert all(sizes)
     assert replicas == 1
+
+
+USERS = tuple(f"user {name} on >secret-{name} ~* &* +@all" for name in ("one", "two"))
+
+
+class Lent:
+    """A user of the store, who is another one from time to time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.user, self.password = folder / "user", folder / "password"
+        self.become("one")
+
+    def become(self, name: str) -> None:
+        self.user.write_text(f"{name}\n")
+        self.password.write_text(f"secret-{name}\n")
+
+    def settings(self, url: str) -> StoreSettings:
+        return StoreSettings(url, username_file=str(self.user), password_file=str(self.password), timeout=5)
+
+
+def users(nodes: list[RedisServer]) -> set[str]:
+    """Whose connections are in use, beside those of the tests and of the servers themselves. The one over which a cluster was
+    asked for its nodes is not used again while those stay.
+    """
+    lines = [
+        line for node in nodes for line in node.command("CLIENT", "LIST").splitlines() if "cluster|slots" not in line
+    ]
+    return {field[5:] for line in lines for field in line.split() if field.startswith("user=")} - {"default"}
+
+
+async def follows(lent: Lent, url: str, nodes: list[RedisServer]) -> None:
+    """The first use of each connection after the change is its last: until then it is good."""
+    counters = RedisCounters(lent.settings(url))
+    wanted = [Wanted(bytes([n]) * 16, Rate(100)) for n in range(30)]
+    try:
+        for name in ("one", "two", "one"):
+            lent.become(name)
+            for _ in range(3):
+                said = [await counters.ask(one) for one in wanted]
+                assert {one.granted for one in said} == {1}
+            await asyncio.sleep(0.1)  # who is let go of is let go of beside the requests
+            assert users(nodes) == {name}
+    finally:
+        await counters.close()
+
+
+async def test_a_store_moves_to_the_next_user_that_is_lent(tmp_path: Path) -> None:
+    """Before the last one ends, and with it his connections."""
+    with running(tmp_path, *USERS) as server:
+        await follows(Lent(tmp_path), server.url, [server])
+        await follows(Lent(tmp_path), f"redis+unix://{server.socket}", [server])
+
+
+async def test_a_store_behind_a_sentinel_does_so_too(tmp_path: Path) -> None:
+    with running(tmp_path, *USERS) as server:
+        monitored = f"sentinel monitor main 127.0.0.1 {server.port} 1"
+        with running(tmp_path, monitored, sentinel=True) as sentinel:
+            await follows(Lent(tmp_path), f"redis+sentinel://127.0.0.1:{sentinel.port}/main", [server])
+
+
+async def test_all_nodes_of_a_cluster_do_so_too(tmp_path: Path) -> None:
+    with cluster(tmp_path, *USERS) as nodes:
+        await follows(Lent(tmp_path), f"redis+cluster://127.0.0.1:{nodes[0].port}", nodes)

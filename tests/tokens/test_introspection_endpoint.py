@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from extauthz.tokens.clients import MINT
 from extauthz.tokens.http import HttpAnswer
 from tests.tokens.parts import ISSUER, NOW, Desk, body, claims_of, error
 
@@ -93,3 +94,24 @@ async def test_who_asks(desk: Desk) -> None:
     headers = {"content-type": ("application/x-www-form-urlencoded",), "authorization": (f"Bearer {token}",)}
     assert error(await desk.post("/oauth2/introspect", {"token": token}, headers=headers)) == (401, "invalid_client")
     assert error(await desk.post("/oauth2/introspect", {}, client="worker")) == (400, "invalid_request")
+
+
+async def test_a_token_that_was_made_by_command(desk: Desk) -> None:
+    """It is a token of this service like all others, for whoever it is meant for, although nobody can be its client."""
+    claims = claims_of((await issued(desk))["access_token"]) | {"client_id": MINT, "sub": "on-call", "jti": "minted"}
+    token = (await desk.signer.sign(claims)).token
+    for client in ("orders", "watcher"):
+        told = body(await ask(desk, token, client))
+        assert (told["active"], told["client_id"], told["sub"]) == (True, MINT, "on-call")
+    assert (await ask(desk, token, "worker")).body == INACTIVE
+    desk.signer.revoked = {("token", "minted")}
+    assert (await ask(desk, token, "orders")).body == INACTIVE
+
+
+async def test_nobody_can_be_the_client_of_tokens_made_by_command(desk: Desk) -> None:
+    """Whatever is in the store or the configuration: who could would be told of all of them, and could revoke them."""
+    worker = replace(desk.clients["worker"], id=MINT)
+    await desk.store.put_client(worker, replace=False)
+    assert error(await desk.credentials(MINT)) == (401, "invalid_client")
+    desk.registry.configure(desk.clients | {MINT: worker})
+    assert error(await desk.credentials(MINT)) == (401, "invalid_client")

@@ -164,18 +164,30 @@ async def test_the_current_key_must_be_there(volume: Volume) -> None:
 
 
 async def test_who_may_touch_the_files(volume: Volume) -> None:
-    """Files that anybody may write are refused; that anybody may read them is told once, and how to change it."""
+    """Files that anybody may write are refused; that anybody may read them is told once, and how to change it.
+
+    Not of what a kubelet has mounted, which does so for the one container that sees it.
+    """
     volume.swap(current=ES256)
-    file = (volume.path / "current.pem").resolve()
+    mounted = (volume.path / "current.pem").resolve()
+    mounted.chmod(0o644)
+    with capture_logs() as logs:
+        assert await volume.backend().versions()
+    assert logs == []
+    mounted.chmod(0o646)
+    with pytest.raises(SigningError, match="can be written by anybody"):
+        await volume.backend().versions()
+    file = volume.path / "own.pem"
+    file.write_bytes(ES256.pem())
     file.chmod(0o644)
-    backend = volume.backend()
+    backend = MountedKeyBackend(str(file))
     with capture_logs() as logs:
         await backend.versions()
         file.chmod(0o640)
         file.chmod(0o644)
         await backend.versions()
     assert [entry["event"] for entry in logs] == ["mounted_keys.readable"]
-    assert "0400" in logs[0]["hint"]
+    assert (logs[0]["mode"], logs[0]["hint"]) == ("-rw-r--r--", f"chmod 600 {file}")
     file.chmod(0o646)
     with pytest.raises(SigningError, match="can be written by anybody"):
         await backend.versions()

@@ -1,8 +1,21 @@
 """Revocation (RFC 7009): a client ends what it was given (O29 to O33)."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from extauthz.config import Tokens
+from extauthz.tokens.families import RefreshTimes
 from extauthz.tokens.http import HttpAnswer
 from extauthz.tokens.records import Revocation
-from tests.tokens.parts import NOW, Desk, body, claims_of, error
+from tests.tokens.parts import NOW, Desk, body, claims_of, error, settings
+
+OLDEST_LIST = 3_600.0
+"""Seconds for which ``tokens.revocationsMaxAge`` may let a replica go on without the store."""
+LARGEST_SKEW = 300.0
+"""Seconds of ``jwt.clockSkew``."""
 
 
 async def revoke(desk: Desk, token: str, client: str = "worker", **form: str) -> HttpAnswer:
@@ -129,3 +142,31 @@ async def test_it_is_durable_or_it_is_not_said(desk: Desk) -> None:
     assert [one.kind for one in desk.store.revoked] == ["family"]
     desk.log.full = True
     assert error(await revoke(desk, told["access_token"])) == (503, "temporarily_unavailable")
+
+
+async def test_nothing_outlives_the_end_of_a_session() -> None:
+    """A thief has the access token of a session that was ended, and asks a replica that can't read the store to renew it, at
+    the last moment at which that believes what it read before. What comes of it ends before the revocation is forgotten, by
+    the clock of a verifier that allows for the most, too; and so does what the refresh token could give.
+    """
+    desk = Desk(settings=settings(renew_for=400 * 86_400, refresh=RefreshTimes(400 * 86_400, 400 * 86_400, 300)))
+    desk.registry.configure(desk.clients | {"loop": replace(desk.clients["loop"], lifetime=86_400.0)})
+    told = body(await desk.credentials("loop"))
+    assert (await revoke(desk, told["access_token"], "loop")).status == 200
+    ended = next(one for one in desk.store.revoked if one.kind == "family")
+    desk.clock.time += OLDEST_LIST  # it knows of nothing: the desk's signer is told of no revocation
+    renewed = claims_of(body(await desk.renew(told["access_token"]))["token"])
+    assert (renewed["sid"], renewed["exp"]) == (ended.value, NOW + OLDEST_LIST + 86_400)
+    assert renewed["exp"] + LARGEST_SKEW < ended.until
+    for _ in range(400):
+        assert error(await desk.refresh(told["refresh_token"], client="loop")) == (400, "invalid_grant")
+        await desk.store.purge(desk.clock.time)
+        desk.clock.time += 86_400
+
+
+async def test_an_old_list_is_believed_no_longer_than_endings_allow_for() -> None:
+    """What the configuration lets an operator ask for."""
+    written: dict[str, Any] = {"issuer": "https://auth.example.com", "revocationsMaxAge": f"{OLDEST_LIST:.0f}s"}
+    assert Tokens.model_validate(written).revocations_max_age == OLDEST_LIST
+    with pytest.raises(ValidationError):
+        Tokens.model_validate(written | {"revocationsMaxAge": f"{OLDEST_LIST + 1:.0f}s"})

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,26 @@ async def test_a_remembered_token_is_refused_everywhere_once_it_is_revoked(begin
     for replica in (here, there):
         assert replica.word(meant) == "token-revoked"
         assert replica.word(other) == ("token-revoked" if kind == "key" else "identity")
+
+
+@pytest.mark.parametrize("kind", ["subject", "client"])
+async def test_what_is_renewed_where_a_revocation_is_not_known_is_meant_too(begin: Begin, kind: RevocationKind) -> None:
+    """A thief renews a token, exchanges it, or uses its refresh token after all that its subject has was revoked, on a
+    replica that can't read the store. What the client is given anew is good, and so is what somebody else brings, however
+    long ago they logged in at their own issuer.
+    """
+    here, there = await begin(), await begin()
+    now = int(time.time())
+    marks: dict[str, Any] = {"sub": "s-a", "client_id": "c-a", "iat": now + 30, "exp": now + LIFE}
+    await here.store.revoke([Revocation(kind, f"{kind[0]}-a", now + 5, now + LIFE)])
+    renewed = issue(jti="t-1", sid="f-1", auth_time=now - 3600, **marks)
+    exchanged = issue(jti="t-2", sid="f-1", auth_time=now - 3600, act={"sub": "gateway"}, **marks)
+    again = issue(jti="t-3", sid="f-2", auth_time=now + 30, **marks)
+    foreign = issue(jti="t-4", sid="", auth_time=now - 3600, act={"sub": "gateway"}, **marks)
+    assert await there.refused(renewed) < BOUND
+    for replica in (here, there):
+        assert [replica.word(token) for token in (renewed, exchanged)] == ["token-revoked"] * 2
+        assert [replica.word(token) for token in (again, foreign)] == ["identity"] * 2
 
 
 async def test_a_revocation_survives_restarts(begin: Begin) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from extauthz.policy import PolicySettings, PolicyText, load
 from extauthz.policy.paths import Paths, read_path
 from extauthz.policy.patterns import Hosts, read_host
-from extauthz.workbench.lint import CODES, Finding, ProviderRoles, lint
+from extauthz.workbench.lint import CODES, Finding, ProviderRoles, lint, service_findings
 from extauthz.workbench.lint.containment import covers_host, covers_path
 
 SETTINGS = PolicySettings(providers=frozenset({"corporate", "partner"}), mesh_providers=frozenset({"mesh"}))
@@ -150,6 +150,14 @@ def test_a_provider_that_no_policy_asks_for_is_found() -> None:
     assert findings([]) == ()
 
 
+def test_a_token_service_whose_tokens_nobody_here_believes_is_found() -> None:
+    """In the configuration."""
+    (found,) = service_findings("https://own", {"https://login.example.com/"}, "extauthz.yaml")
+    assert (found.code, str(found.where)) == ("own-tokens-refused", "extauthz.yaml")
+    assert "https://own" in found.message
+    assert not [*service_findings("https://own", {"https://own"}, "extauthz.yaml")]
+
+
 def test_a_provider_that_gives_any_role_leaves_none_unknown() -> None:
     """Its tokens say what roles there are."""
     free = ProviderRoles("corporate", mesh=False, roles=None)
@@ -175,7 +183,12 @@ def test_codes_can_be_ignored() -> None:
 
 def test_every_code_is_in_the_table_and_tested() -> None:
     """The table is what docs print."""
-    tested = {code for code, _ in FOUND} | {"unused-provider", "allows-nothing"}
+    tested = {code for code, _ in FOUND} | {
+        "unused-provider",
+        "allows-nothing",
+        "own-tokens-refused",
+        "secret-readable",
+    }
     assert tested == CODES.keys()
 
 

@@ -15,6 +15,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "duplicate-rule": "another rule of the policy says the same",
         "unknown-role": "no provider, map or include can give the role",
         "unused-provider": "no policy takes callers of the provider",
+        "own-tokens-refused": "no provider has the issuer of the token service",
+        "secret-readable": "others may read a file that holds a secret",
         "deny-leaves-twin": "a path is denied with a final slash, and allowed without",
         "deny-leaves-children": "a path is denied, and what is below it is allowed",
         "path-equality": "a condition compares the path with its query",

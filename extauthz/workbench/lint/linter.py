@@ -1,6 +1,6 @@
 """All findings about a set of policies, sorted by place."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from extauthz.policy import Snapshot
 from extauthz.workbench.lint.conditions import condition_findings
@@ -12,10 +12,18 @@ __all__ = ["lint"]
 
 
 def lint(
-    snapshot: Snapshot, providers: Sequence[ProviderRoles], *, config: str, ignore: Collection[str] = ()
+    snapshot: Snapshot,
+    providers: Sequence[ProviderRoles],
+    *,
+    config: str,
+    ignore: Collection[str] = (),
+    beside: Iterable[Finding] = (),
 ) -> tuple[Finding, ...]:
-    """What looks wrong with policies that load; ``config`` is the file of the providers, ``ignore`` names codes."""
-    found = (finding for finding in _all(snapshot, providers, config) if finding.code not in ignore)
+    """What looks wrong with policies that load, and ``beside`` them; ``config`` is the file of the providers, ``ignore``
+    names codes.
+    """
+    everything = (*_all(snapshot, providers, config), *beside)
+    found = (finding for finding in everything if finding.code not in ignore)
     return tuple(sorted(dict.fromkeys(found), key=lambda finding: (finding.where, finding.code, finding.message)))
 
 

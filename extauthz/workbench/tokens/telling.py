@@ -46,6 +46,8 @@ def draw(seen: TokenSeen, judged: Judged | None, console: "Console", harmless: C
     verdict = "accepted" if judged.accepted else f"refused: {judged.reason}"
     style = Mark.of(judged.accepted).style
     console.print(pencil.text((verdict, style), f": {judged.sentence}"))
+    for note in judged.notes:
+        console.print(pencil.text((note, "dim")))
 
 
 def as_json(seen: TokenSeen, judged: Judged | None) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def verdict_json(judged: Judged) -> dict[str, Any]:
         "detail": judged.sentence,
         "provider": judged.provider,
         "checks": [_check(step) for step in judged.steps],
+        "notes": list(judged.notes),
     }
     if isinstance(found, Identity):
         told |= {

@@ -16,6 +16,8 @@ class Judged:
     steps: tuple[Step, ...] = ()
     provider: str = ""
     """Whose token it says to be; empty if that is nobody we know."""
+    notes: tuple[str, ...] = ()
+    """What could not be seen and may change the verdict."""
 
     @property
     def accepted(self) -> bool:
