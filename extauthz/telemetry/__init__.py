@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from extauthz.telemetry.logs import configure_logs, toggle_debug
     from extauthz.telemetry.merging import MergedMetrics
     from extauthz.telemetry.metrics import LoadOutcome, Metrics
-    from extauthz.telemetry.observer import Telemetry, open_telemetry
+    from extauthz.telemetry.observer import Telemetry
+    from extauthz.telemetry.opening import open_telemetry
     from extauthz.telemetry.phases import Phases
     from extauthz.telemetry.revocation_series import RevocationCounts
     from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSettings
@@ -73,7 +74,8 @@ if not TYPE_CHECKING:
             "logs": "configure_logs toggle_debug",
             "merging": "MergedMetrics",
             "metrics": "LoadOutcome Metrics",
-            "observer": "Telemetry open_telemetry",
+            "observer": "Telemetry",
+            "opening": "open_telemetry",
             "phases": "Phases",
             "revocation_series": "RevocationCounts",
             "settings": "DecisionSettings Rotation TraceSettings",
