@@ -13,7 +13,7 @@ from pathlib import Path
 
 from extauthz.app.engine import engine
 from extauthz.app.own_issuer import seen_issuer
-from extauthz.app.values import authenticator, credential_places
+from extauthz.app.providers import authenticator, credential_places
 from extauthz.app.vault import Secrets
 from extauthz.check import Authenticator, Check
 from extauthz.config import Config
