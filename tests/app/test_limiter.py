@@ -15,7 +15,7 @@ from extauthz.errors import ConfigError
 from extauthz.limits import MemoryLimiter, SharedLimiter
 from extauthz.model import Charge, Permit, Rate
 from extauthz.serving import Readiness
-from tests.ldap.slapd import free_port
+from tests.owned_server import free_port
 from tests.stores.redis_server import running
 
 CHARGE = Charge(bytes(16), Rate(100), "policy", "rule")

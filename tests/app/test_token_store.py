@@ -9,7 +9,7 @@ from extauthz.app.token_store import KeptTokens, token_store
 from extauthz.config import load_config
 from extauthz.errors import ConfigError, StoreError
 from extauthz.stores import MemoryTokenStore, RedisTokenStore, SqliteTokenStore
-from tests.ldap.slapd import free_port
+from tests.owned_server import free_port
 from tests.stores.redis_server import running
 from tests.stores.token_stores import a_family
 
