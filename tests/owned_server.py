@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mesh.address import free_address, parse_address
+
 __all__ = ["OwnedServer", "free_port", "takes_connections"]
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return parse_address(free_address()).port
 
 
 def takes_connections(port: int) -> bool:
