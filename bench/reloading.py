@@ -137,7 +137,8 @@ async def waits() -> dict[str, float]:
             check.snapshot = snapshot
 
         structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-        reloader = PolicyReloader([name], compiled, publish, Readiness(), lambda *_: None)
+        readiness = Readiness()
+        reloader = PolicyReloader([name], compiled, publish, readiness, lambda *_: None)
         await reloader.start()
         asking = Waits(check)
         task = asyncio.create_task(asking.run())
@@ -153,7 +154,7 @@ async def waits() -> dict[str, float]:
             await asyncio.sleep(0.2)
             rows["during a reload"].append(asking.taken() | {"seconds": took})
             if reloader.generation != number + 1:
-                raise SystemExit(reloader.last_error)
+                raise SystemExit("\n".join(readiness.report()))
         task.cancel()
     figures = {
         f"{name} {what}": statistics.median(row[what] for row in found)

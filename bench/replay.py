@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.report import promised
+from extauthz.app.providers import credential_places
 from extauthz.app.replaying import replay
-from extauthz.app.values import credential_places, policy_settings, request_rules
+from extauthz.app.values import policy_settings, request_rules
 from extauthz.app.vault import Secrets
 from extauthz.capture import CaptureWriter
 from extauthz.config import load_config

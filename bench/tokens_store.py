@@ -27,7 +27,7 @@ from pathlib import Path
 
 from bench.report import promised
 from extauthz.stores import MemoryTokenStore, RedisTokenStore, SqliteTokenStore, StoreSettings
-from extauthz.tokens.records import Family, Outcome, Revocation
+from extauthz.tokens.records import Family, Outcome, Revocation, Succession
 
 KINDS = {
     "memory": "memory",
@@ -140,9 +140,8 @@ async def measured(
         base = 0 if at_a_time == 1 else CALLS
 
         async def rotate(number: int, base: int = base) -> None:
-            said = await store.rotate(
-                f"{base + number:032x}", token(0), token(1), bytes(200), now=NOW, grace=10, idle_until=LATER
-            )
+            succession = Succession(token(0), token(1), bytes(200), now=NOW, grace=10, idle_until=LATER)
+            said = await store.rotate(f"{base + number:032x}", succession)
             if said.outcome is not Outcome.ROTATED:
                 raise SystemExit(f"not rotated: {said}")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from extauthz.app.engine import engine
 from extauthz.app.own_issuer import Seen, seen_issuer
-from extauthz.app.values import authenticator, credential_places, vouch
+from extauthz.app.providers import authenticator, credential_places, vouch
 from extauthz.app.vault import Secrets
 from extauthz.check import Check, explain
 from extauthz.config import Config

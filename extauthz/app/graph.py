@@ -14,10 +14,11 @@ from extauthz.app.limiter import rate_limiter
 from extauthz.app.observation import PhaseWatch, decision_settings, report_log, trace_settings
 from extauthz.app.open_secrets import tell_open_secrets
 from extauthz.app.own_issuer import OwnIssuer
+from extauthz.app.providers import authenticator
 from extauthz.app.renewal import Renewal
 from extauthz.app.signing import in_vault_of
 from extauthz.app.token_service import REVOCATIONS, SIGNING_KEYS, ServedTokens
-from extauthz.app.values import authenticator, denied_limit, listener, policy_settings, request_rules
+from extauthz.app.values import denied_limit, listener, policy_settings, request_rules
 from extauthz.app.vault import Secrets
 from extauthz.check import Check
 from extauthz.config import Config

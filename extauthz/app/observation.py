@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Final
 
-from extauthz.app.values import credential_places
+from extauthz.app.providers import credential_places
 from extauthz.check import Authenticator, Check
 from extauthz.config import Config
 from extauthz.limits import Limiter

@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from extauthz.app.engine import engine
 from extauthz.app.own_issuer import seen_issuer
-from extauthz.app.values import authenticator, credential_places
+from extauthz.app.providers import authenticator, credential_places
 from extauthz.app.vault import Secrets
 from extauthz.check import Authenticator, Check
 from extauthz.config import Config
@@ -76,11 +77,8 @@ def replay(
     if requests:
         files = [file for path in requests for file in check_requests(path)]
         old = engine(config)
-        asyncio.run(
-            _replay_requests(
-                config, secrets, files, (old, new), comparison, told=told, progress=lambda done: progress(read, done)
-            )
-        )
+        checks = _CheckRequests(files, old, new, told, comparison, lambda done: progress(read, done))
+        asyncio.run(checks.replay(config, secrets))
     if not comparison.records:
         raise ExtAuthzError("there is nothing in it: no record, no request")
     if comparison.records == comparison.skipped[Skipped.MALFORMED]:
@@ -123,57 +121,51 @@ def _replay_logs(
     return before
 
 
-async def _replay_requests(
-    config: Config,
-    secrets: Secrets,
-    files: Sequence[Path],
-    engines: tuple[Engine, Engine],
-    comparison: Comparison,
-    *,
-    told: Identity | None,
-    progress: Callable[[int], None],
-) -> None:
-    """Replay CheckRequests, each by the old policies and by the new ones."""
-    if told is not None:
-        await _replay_by(Given(told), files, engines, comparison, told=told, progress=progress)
-        return
-    async with seen_issuer(config, secrets) as seen:
-        providers = authenticator(config, HttpFetcher(), time.time, seen.keys)
-        keys = asyncio.create_task(providers.run())
-        try:
-            await _replay_by(providers, files, engines, comparison, told=None, progress=progress)
-        finally:
-            keys.cancel()
-            with suppress(asyncio.CancelledError):
-                await keys
+@dataclass(frozen=True, slots=True)
+class _CheckRequests:
+    """CheckRequests in files, each judged by the old policies and by the new ones."""
 
+    files: Sequence[Path]
+    old: Engine
+    new: Engine
+    told: Identity | None
+    comparison: Comparison
+    progress: Callable[[int], None]
 
-async def _replay_by(
-    callers: Authenticator,
-    files: Sequence[Path],
-    engines: tuple[Engine, Engine],
-    comparison: Comparison,
-    *,
-    told: Identity | None,
-    progress: Callable[[int], None],
-) -> None:
-    old, new = (engine.check(callers) for engine in engines)
-    for file in files:
-        sent = _read(file)
-        if sent is None:
-            comparison.skip(Skipped.MALFORMED, str(file))
-        else:
-            http = sent.http
-            route = route_of("", "", "") if http is None else route_of(http.method, http.host, http.path)
-            before = outcome_of(await _decide(old, sent))
-            comparison.captured += 1
-            after = await _decide(new, sent)
-            if told is not None and after.request is not None:
-                selection = engines[1].snapshot.select(after.request)
-                if selection and Given(told).overlooked(selection.providers, frozenset()):
-                    comparison.overlooked[told.provider] += 1
-            comparison.add(before, after, route, file.name)
-        progress(comparison.records)
+    async def replay(self, config: Config, secrets: Secrets) -> None:
+        """Judge all of them."""
+        if self.told is not None:
+            await self._replay_by(Given(self.told))
+            return
+        async with seen_issuer(config, secrets) as seen:
+            providers = authenticator(config, HttpFetcher(), time.time, seen.keys)
+            keys = asyncio.create_task(providers.run())
+            try:
+                await self._replay_by(providers)
+            finally:
+                keys.cancel()
+                with suppress(asyncio.CancelledError):
+                    await keys
+
+    async def _replay_by(self, callers: Authenticator) -> None:
+        comparison, told = self.comparison, self.told
+        old, new = self.old.check(callers), self.new.check(callers)
+        for file in self.files:
+            sent = _read(file)
+            if sent is None:
+                comparison.skip(Skipped.MALFORMED, str(file))
+            else:
+                http = sent.http
+                route = route_of("", "", "") if http is None else route_of(http.method, http.host, http.path)
+                before = outcome_of(await _decide(old, sent))
+                comparison.captured += 1
+                after = await _decide(new, sent)
+                if told is not None and after.request is not None:
+                    selection = self.new.snapshot.select(after.request)
+                    if selection and Given(told).overlooked(selection.providers, frozenset()):
+                        comparison.overlooked[told.provider] += 1
+                comparison.add(before, after, route, file.name)
+            self.progress(comparison.records)
 
 
 def _read(file: Path) -> AttributeContext | None:

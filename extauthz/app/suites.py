@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from extauthz.app.engine import engine
-from extauthz.app.values import credential_places, vouch
+from extauthz.app.providers import credential_places, vouch
 from extauthz.config import Config
 from extauthz.errors import PolicyError
 from extauthz.telemetry.redaction import is_sensitive, mask

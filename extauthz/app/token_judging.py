@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from extauthz.app.own_issuer import seen_issuer
-from extauthz.app.values import jwt_providers
+from extauthz.app.providers import jwt_providers
 from extauthz.app.vault import Secrets
 from extauthz.config import Config
 from extauthz.errors import ConfigError, KeySetError, Position, Problem

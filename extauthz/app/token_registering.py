@@ -6,7 +6,7 @@ kept as its digest.
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,6 @@ async def add_client(
     written: dict[str, Any],
     *,
     replaces: bool,
-    random_text: Callable[[int], str] = secrets.token_urlsafe,
 ) -> Registered | None:
     """Register a client; None, and nothing is changed, if ``replaces`` is not whether there is one of that id.
 
@@ -76,7 +75,7 @@ async def add_client(
     """
     async with opened_records(config) as records:
         entry = _entry(config, records.tokens, written)
-        secret = _PREFIX + random_text(_BYTES) if entry.secret_file else ""
+        secret = _PREFIX + secrets.token_urlsafe(_BYTES) if entry.secret_file else ""
         made = Registered(_client(entry, records.tokens, secret), secret)
         if any(client.id == entry.id for client in records.tokens.clients):
             raise ExtAuthzError(f"the configuration has a client {entry.id!r}, which would count instead")
@@ -89,15 +88,13 @@ async def add_client(
         return made
 
 
-async def give_secret(
-    config: Config, client_id: str, *, alone: bool, random_text: Callable[[int], str] = secrets.token_urlsafe
-) -> Registered | None:
+async def give_secret(config: Config, client_id: str, *, alone: bool) -> Registered | None:
     """Make a new secret for a client, beside the last one, or alone. None if there is no client with secrets of that id."""
     async with opened_records(config) as records:
         client = await records.store.client(client_id)
         if client is None or not client.secret_digests:
             return None
-        secret = _PREFIX + random_text(_BYTES)
+        secret = _PREFIX + secrets.token_urlsafe(_BYTES)
         kept = () if alone else client.secret_digests[:1]
         changed = replace(client, secret_digests=(secret_digest(secret), *kept))
         await records.store.put_client(changed, replace=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extauthz.app.open_secrets import open_secrets
+from extauthz.app.providers import authenticator, provider_roles
 from extauthz.app.token_clients import ClientFiles
-from extauthz.app.values import authenticator, listener, policy_settings, provider_roles
+from extauthz.app.values import listener, policy_settings
 from extauthz.config import Config
 from extauthz.errors import ConfigError, PolicyError, Position, Problem, ProblemsError, ServingError
 from extauthz.fetch import HttpFetcher

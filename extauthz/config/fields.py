@@ -15,7 +15,6 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
@@ -23,11 +22,10 @@ from pydantic import (
     Strict,
     ValidationInfo,
 )
-from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, core_schema
 
 from extauthz.canonical import header_name
-from extauthz.documents import FieldError
+from extauthz.documents import FieldError, Form
 
 __all__ = [
     "AnyList",
@@ -51,17 +49,10 @@ _PROVIDER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
 _MAX_TEXT = 4096
 
 
-class Section(BaseModel):
+class Section(Form):
     """A mapping of the configuration."""
 
-    model_config = ConfigDict(
-        strict=True,
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class EnvironmentText(str):

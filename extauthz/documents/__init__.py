@@ -4,8 +4,9 @@ Configuration and policies are read through here, so that both give the same err
 problems at once, each with a place that an editor can open.
 """
 
+from extauthz.documents.form import Form
 from extauthz.documents.problems import FieldError, spelled, validation_problems
 from extauthz.documents.writing import write_document
 from extauthz.documents.yaml import Document, read_documents
 
-__all__ = ["Document", "FieldError", "read_documents", "spelled", "validation_problems", "write_document"]
+__all__ = ["Document", "FieldError", "Form", "read_documents", "spelled", "validation_problems", "write_document"]

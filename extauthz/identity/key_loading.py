@@ -8,15 +8,15 @@ the start; remote ones are awaited.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from extauthz.errors import KeySetError, UpstreamError
+from extauthz.errors import UpstreamError
 from extauthz.identity.fetching import Fetched, Fetcher, FetchSettings
 from extauthz.identity.key_sets import KeySet, key_set_of_jwks, parse_key_set, secret_key_set
 from extauthz.identity.own_keys import OwnKeys, own_key_set
 from extauthz.identity.providers import Discovery, FileKeys, InlineKeys, JwtProvider, RemoteKeys, SecretFile
+from extauthz.identity.stamped_file import StampedFile
 from extauthz.identity.strict_json import JsonError, read_object
 
 __all__ = ["FileLoader", "FixedLoader", "Loaded", "Loader", "OwnKeyLoader", "RemoteLoader", "loader_of"]
@@ -41,9 +41,7 @@ class FixedLoader:
 
 
 class FileLoader:
-    """Keys in a file. What identifies the content is the file that the path leads to, its size and its time of change, so
-    that a replaced file and a swapped symbolic link (Kubernetes ConfigMaps) are both seen.
-    """
+    """Keys in a file."""
 
     def __init__(self, path: str, read: Callable[[bytes], KeySet]) -> None:
         """Load the keys.
@@ -51,9 +49,8 @@ class FileLoader:
         Raises:
             KeySetError: The file can't be read, or holds no usable keys.
         """
-        self._path = path
-        self._read = read
-        self._stamp, self.keys = self._load()
+        self._file = StampedFile(path, read, max_size=_MAX_FILE_SIZE)
+        self.keys = self._file.load()
 
     async def changed(self) -> KeySet | None:
         """The keys if the file has changed since they were last asked for.
@@ -64,32 +61,10 @@ class FileLoader:
         return await asyncio.to_thread(self._reload)
 
     def _reload(self) -> KeySet | None:
-        if self._current_stamp() == self._stamp:
+        if not self._file.changed():
             return None
-        self._stamp, self.keys = self._load()
+        self.keys = self._file.load()
         return self.keys
-
-    def _load(self) -> tuple[tuple[int, ...], KeySet]:
-        # The stamp comes first: a file that changes in between is read again at the next look.
-        stamp = self._current_stamp()
-        try:
-            with Path(self._path).open("rb") as file:
-                content = file.read(_MAX_FILE_SIZE + 1)
-        except OSError as error:
-            raise KeySetError(f"{self._path}: {error.strerror}") from error
-        if len(content) > _MAX_FILE_SIZE:
-            raise KeySetError(f"{self._path}: larger than {_MAX_FILE_SIZE} bytes")
-        try:
-            return stamp, self._read(content)
-        except KeySetError as error:
-            raise KeySetError(f"{self._path}: {error}") from error
-
-    def _current_stamp(self) -> tuple[int, ...]:
-        try:
-            status = Path(self._path).stat()
-        except OSError as error:
-            raise KeySetError(f"{self._path}: {error.strerror}") from error
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class RemoteLoader:

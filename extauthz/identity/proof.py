@@ -6,10 +6,10 @@ while the file can't be used, and the fault is told.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from extauthz.errors import KeySetError
+from extauthz.identity.stamped_file import StampedFile
 from extauthz.model import EMPTY
 
 __all__ = ["Proof", "WatchedFile"]
@@ -28,7 +28,7 @@ class Proof:
 
 
 class WatchedFile(Generic[_T]):
-    """What a file holds, read again when the path leads to another content: a replaced file, a swapped symbolic link.
+    """What a file holds, read again when the path leads to another content.
 
     Several threads may look at once; at worst they read the same content twice.
     """
@@ -39,39 +39,16 @@ class WatchedFile(Generic[_T]):
         Raises:
             KeySetError: It can't be used.
         """
-        self._path = path
-        self._read = read
-        self._stamp, self._held = self._load()
+        self._file = StampedFile(path, read, max_size=_MAX_FILE_SIZE)
+        self._held = self._file.load()
         self.error = ""
 
     def current(self) -> _T:
         """What the file holds now, or what it held last while it can't be used."""
         try:
-            if self._current_stamp() != self._stamp:
-                self._stamp, self._held = self._load()
+            if self._file.changed():
+                self._held = self._file.load()
             self.error = ""
         except KeySetError as error:
             self.error = str(error)
         return self._held
-
-    def _load(self) -> tuple[tuple[int, ...], _T]:
-        # The stamp comes first: a file that changes in between is read again at the next look.
-        stamp = self._current_stamp()
-        try:
-            with Path(self._path).open("rb") as file:
-                content = file.read(_MAX_FILE_SIZE + 1)
-        except OSError as error:
-            raise KeySetError(f"{self._path}: {error.strerror}") from None
-        if len(content) > _MAX_FILE_SIZE:
-            raise KeySetError(f"{self._path}: larger than {_MAX_FILE_SIZE} bytes")
-        try:
-            return stamp, self._read(content)
-        except KeySetError as error:
-            raise KeySetError(f"{self._path}: {error}") from None
-
-    def _current_stamp(self) -> tuple[int, ...]:
-        try:
-            status = Path(self._path).stat()
-        except OSError as error:
-            raise KeySetError(f"{self._path}: {error.strerror}") from None
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

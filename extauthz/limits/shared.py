@@ -116,7 +116,6 @@ class SharedLimiter:
         timeout: float,
         leased: bool = False,
         max_keys: int = DEFAULT_MAX_KEYS,
-        breaker: Breaker | None = None,
     ) -> None:
         """Ask these counters.
 
@@ -128,7 +127,7 @@ class SharedLimiter:
         self._timeout = timeout
         self._book = LeaseBook(max_keys) if leased else None
         self._local = MemoryLimiter(clock=clock, max_keys=max_keys)
-        self._breaker = breaker or Breaker(clock)
+        self._breaker = Breaker(clock)
         self._replicas = 0
         self._asked = self._failed = self._leased = self._counted_here = self._denied = 0
 

@@ -12,9 +12,9 @@ error as well: ``role:`` with its role forgotten must not mean every role.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, model_validator
 
+from extauthz.documents import Form
 from extauthz.policy.fields import (
     Block,
     Bounds,
@@ -54,15 +54,8 @@ _RATE_WORDS: dict[str, Any] = {
 }
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        arbitrary_types_allowed=True,
-        use_attribute_docstrings=True,
-    )
+class _Form(Form):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
 
 class _Entry(_Form):

@@ -9,21 +9,28 @@ A client certificate counts if TLS has verified it on this very connection. What
 """
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol
 
 import structlog
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.embedded import ConnectionLimits, EmbeddedServer
 from extauthz.serving.faults import describe
 from extauthz.serving.http_connection import HttpConnection
+from extauthz.serving.http_messages import (
+    ClientGone,
+    discard_body,
+    fault_of,
+    header_size,
+    messages_of,
+    question_of,
+    read_body,
+    read_headers,
+)
 from extauthz.serving.listener import Listener
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 
@@ -89,15 +96,6 @@ class HttpLimits:
 
 
 _RETRY_SECONDS = 1
-_DISCARDED_BYTES = 1024 * 1024
-_DISCARD_SECONDS = 1.0
-"""What is read of a body that is too large: a client that still sends would not see the answer."""
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
-_OURS = frozenset({"connection", "content-length", "transfer-encoding"})
-_DEFAULTS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-_BODILESS = frozenset({204, 304})
 
 
 def _refusal(status: int, error: str, description: str, *more: tuple[str, str]) -> HttpAnswer:
@@ -113,10 +111,6 @@ _TOO_SLOW = _refusal(408, "invalid_request", "the body did not arrive in time")
 _TOO_MANY = _refusal(503, "temporarily_unavailable", "too many requests are being answered", _LATER)
 _TOO_LATE = _refusal(503, "temporarily_unavailable", "there was no answer in time", _LATER)
 _FAULT = _refusal(500, "server_error", "the request could not be answered because of a fault")
-
-
-class _Gone(Exception):  # noqa: N818 - no fault of anybody
-    """The client has left."""
 
 
 class HttpServer(EmbeddedServer):
@@ -165,7 +159,7 @@ class HttpApp:
         """Answer one request."""
         observer = self._observer
         # One that is too large is not read any further.
-        headers = None if _header_size(scope) > self._limits.connection.header_bytes else _headers(scope)
+        headers = None if header_size(scope) > self._limits.connection.header_bytes else read_headers(scope)
         if observer is None:
             await self._respond(scope, headers, receive, send)
             return
@@ -187,14 +181,14 @@ class HttpApp:
         connection: HttpConnection = scope["state"]["connection"]
         try:
             answer, last = await self._judge(scope, headers, receive)
-        except _Gone:
+        except ClientGone:
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             _log.error("a request could not be answered", listener=HTTP, fault=describe(error))
             answer, last = _FAULT, False
         try:
             async with asyncio.timeout(self._limits.deadline):
-                for message in _messages(answer, last=last or connection.last(self._limits.age)):
+                for message in messages_of(answer, last=last or connection.last(self._limits.age)):
                     await send(message)
         except TimeoutError:
             # It does not read.
@@ -213,116 +207,22 @@ class HttpApp:
             return _TWO_LENGTHS, True
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                body = await _body(receive, headers, self._limits.body_bytes)
+                body = await read_body(receive, headers, self._limits.body_bytes)
         except TimeoutError:
             return _TOO_SLOW, True
         if body is None:
-            await _discard(receive)
+            await discard_body(receive)
             return _refusal(413, "invalid_request", f"the body is larger than {self._limits.body_bytes} bytes"), True
         if self.in_flight >= self._limits.in_flight:
             return _TOO_MANY, False
         self.in_flight += 1
         try:
             async with asyncio.timeout(self._limits.deadline):
-                answer = await self._answer(_question(scope, headers, body, self._now()))
+                answer = await self._answer(question_of(scope, headers, body, self._now()))
         except TimeoutError:
             return _TOO_LATE, False
         finally:
             self.in_flight -= 1
-        if fault := _fault_of(answer):
+        if fault := fault_of(answer):
             raise ValueError(fault)
         return answer, False
-
-
-def _header_size(scope: Scope) -> int:
-    """In bytes. What arrives in one piece was not measured when it was read."""
-    sizes = (len(name) + len(value) + 4 for name, value in scope["headers"])
-    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(sizes)
-
-
-def _headers(scope: Scope) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return {name: tuple(values) for name, values in found.items()}
-
-
-async def _body(receive: Receive, headers: Mapping[str, tuple[str, ...]], most: int) -> bytes | None:
-    """The body; None if it is larger than may be. Raises _Gone."""
-    # What is no number, or several that differ, was refused as malformed before.
-    if int(headers.get("content-length", ("0",))[0]) > most:
-        return None
-    body, more = await _part(receive)
-    while more:
-        part, more = await _part(receive)
-        body += part
-        if len(body) > most:
-            return None
-    return body if len(body) <= most else None
-
-
-async def _discard(receive: Receive) -> None:
-    """Read on for a moment. Raises _Gone."""
-    left, more = _DISCARDED_BYTES, True
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while more and left > 0:
-                part, more = await _part(receive)
-                left -= len(part)
-
-
-async def _part(receive: Receive) -> tuple[bytes, bool]:
-    """Some of the body, and whether there is more. Raises _Gone."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise _Gone
-    return message.get("body", b""), message.get("more_body", False)
-
-
-def _question(scope: Scope, headers: Mapping[str, tuple[str, ...]], body: bytes, now: float) -> HttpQuestion:
-    method: str = scope["method"]
-    connection: HttpConnection = scope["state"]["connection"]
-    shown = connection.certificate
-    return HttpQuestion(
-        method="GET" if method == "HEAD" else method,
-        path=scope["raw_path"].decode("latin-1"),
-        query=scope["query_string"].decode("latin-1"),
-        headers=headers,
-        body=body,
-        address=_address(scope["client"]),
-        certificate=None if shown is None or now >= shown.expires else shown.der,
-    )
-
-
-def _address(client: tuple[str, int] | None) -> str:
-    """The other end in its one spelling; empty for a unix socket."""
-    if client is None:
-        return ""
-    address = ip_address(client[0].partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
-
-
-def _fault_of(answer: HttpAnswer) -> str:
-    """Why an answer can't be sent; empty if it can. It quotes nothing."""
-    if not 200 <= answer.status <= 599:  # noqa: PLR2004 - what is final in HTTP
-        return "the status is not that of a final answer"
-    for name, value in answer.headers:
-        if not _NAME.fullmatch(name) or not (_VALUE.fullmatch(value) or not value):
-            return "a header has a name or value that HTTP does not know"
-    return ""
-
-
-def _messages(answer: HttpAnswer, *, last: bool) -> Iterator[Message]:
-    """An answer as ASGI has it."""
-    given = {name.lower() for name, _ in answer.headers}
-    headers = [(name.lower(), value) for name, value in answer.headers if name.lower() not in _OURS]
-    headers += [(name, value) for name, value in _DEFAULTS.items() if name not in given]
-    body = b"" if answer.status in _BODILESS else answer.body
-    if answer.status not in _BODILESS:
-        headers.append(("content-length", str(len(body))))
-    if last:
-        headers.append(("connection", "close"))
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    yield {"type": "http.response.start", "status": answer.status, "headers": encoded}
-    yield {"type": "http.response.body", "body": body}

@@ -29,11 +29,6 @@ class Readiness:
         """Whether traffic should come here."""
         return self._ready
 
-    @property
-    def draining(self) -> bool:
-        """Whether the server is on its way out."""
-        return self._draining
-
     def on_change(self, callback: Callable[[bool], None]) -> None:
         """Call back with ``ready`` each time it changes."""
         self._callbacks.append(callback)

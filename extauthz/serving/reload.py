@@ -84,11 +84,6 @@ class PolicyReloader(Generic[Snapshot]):
         """The number of the set in force: 0 before the first, then one more for each."""
         return self._generation
 
-    @property
-    def last_error(self) -> str | None:
-        """Why the last load failed; None if it did not."""
-        return self._error
-
     async def start(self) -> None:
         """Load the first set. Raises PolicyError if it can't be used: there is none to fall back to."""
         async with self._lock:

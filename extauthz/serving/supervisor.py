@@ -19,16 +19,12 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from extauthz.errors import ExtAuthzError, ServingError
-from extauthz.serving.admin import ADMIN, AdminServer, is_misled, json_answer, plain_answer
+from extauthz.serving.admin import ADMIN, AdminServer
 from extauthz.serving.background import keep_running
 from extauthz.serving.certificates import Certificates
 from extauthz.serving.http_listener import HTTP
@@ -37,8 +33,9 @@ from extauthz.serving.signals import heard
 from extauthz.serving.sockets import SharedSocket
 from extauthz.serving.worker import WorkerPlace
 from extauthz.serving.worker_process import WorkerProcess
+from extauthz.serving.workers_app import Figures, workers_app
 
-__all__ = ["Figures", "Supervisor", "SupervisorParts", "run_workers", "worker_command"]
+__all__ = ["Supervisor", "SupervisorParts", "run_workers", "worker_command"]
 
 _log = structlog.get_logger()
 
@@ -52,18 +49,6 @@ _START_SECONDS = 30.0
 _STREAMS = (0, 1, 2)
 _WRONG_USE = 2
 """The exit code of a server whose configuration or policies can't be used."""
-
-
-class Figures(Protocol):
-    """Adds up the figures of processes. ``extauthz.telemetry.MergedMetrics`` is the real one."""
-
-    def retire(self, text: bytes) -> None:
-        """Keep what a process counted that is no more."""
-        ...
-
-    def merged(self, texts: Sequence[bytes]) -> tuple[bytes, str]:
-        """The figures of all, and their content type."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +122,7 @@ class Supervisor:
         if problems:
             raise ServingError("\n".join(problems))
         certificates = Certificates(ADMIN, admin_listener.tls) if admin_listener.tls else None
-        admin = AdminServer(admin_listener, self._app(), certificates)
+        admin = AdminServer(admin_listener, self._admin_app(), certificates)
         address = admin.bind()
         if http_listener is not None:
             self._http = SharedSocket(HTTP, http_listener)
@@ -247,56 +232,10 @@ class Supervisor:
             worker.tell(signal.SIGKILL)
             await worker.ended()
 
-    def _app(self) -> Starlette:
-        """The admin endpoints of all workers together."""
-
-        async def livez(_: Request) -> Response:
-            return plain_answer("ok")
-
-        async def readyz(request: Request) -> Response:
-            ready = any(worker.ready for worker in self._workers) and not self._stopping.is_set()
-            lines: list[str] = []
-            if "verbose" in request.query_params:
-                for report in await asyncio.gather(*(worker.report() for worker in self._workers)):
-                    lines += report
-                if self._stopping.is_set():
-                    lines.append("[-] draining: the server is stopping")
-            lines.append("ready" if ready else "not ready")
-            return plain_answer("\n".join(lines), 200 if ready else 503)
-
-        async def figures(_: Request) -> Response:
-            answering = sum(await asyncio.gather(*(worker.count() for worker in self._workers)))
-            body, content_type = self._parts.figures.merged([worker.figures for worker in self._workers])
-            body += self._own_figures(answering)
-            return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
-
-        async def active(request: Request) -> Response:
-            if is_misled(request):
-                return plain_answer("ask by address", 403)
-            told = await asyncio.gather(*(worker.get("/activity") for worker in self._workers))
-            return json_answer(self._parts.activities([text for text in told if text]))
-
-        routes = [
-            Route("/livez", livez, methods=["GET"]),
-            Route("/readyz", readyz, methods=["GET"]),
-            Route("/metrics", figures, methods=["GET"]),
-        ]
-        if is_private(self._parts.admin):
-            routes.append(Route("/activity", active, methods=["GET"]))
-        app = Starlette(routes=routes)
-        app.router.redirect_slashes = False
-        return app
-
-    def _own_figures(self, answering: int) -> bytes:
-        restarts = sum(worker.restarts for worker in self._workers)
-        return (
-            "# HELP extauthz_workers Worker processes that said how they are.\n"
-            "# TYPE extauthz_workers gauge\n"
-            f"extauthz_workers {answering}.0\n"
-            "# HELP extauthz_worker_restarts_total Worker processes that died and were started again.\n"
-            "# TYPE extauthz_worker_restarts_total counter\n"
-            f"extauthz_worker_restarts_total {restarts}.0\n"
-        ).encode()
+    def _admin_app(self) -> Starlette:
+        parts = self._parts
+        activities = parts.activities if is_private(parts.admin) else None
+        return workers_app(self._workers, parts.figures, activities, self._stopping.is_set)
 
 
 async def run_workers(parts: SupervisorParts) -> int:

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import replace
 
-from extauthz.tokens.records import Family, Outcome, Rotation
+from extauthz.tokens.records import Family, Outcome, Rotation, Succession
 
 __all__ = ["ends", "rotation", "selects"]
 
@@ -18,36 +18,28 @@ def ends(family: Family) -> float:
     return min(family.expires, family.idle_until)
 
 
-def rotation(
-    family: Family,
-    presented: bytes,
-    successor: bytes,
-    sealed: bytes,
-    *,
-    now: float,
-    grace: float,
-    idle_until: float,
-) -> Rotation:
+def rotation(family: Family, succession: Succession) -> Rotation:
     """The outcome, and the family as it is to be kept afterwards.
 
     At its end a family has ended. The grace lasts to its last moment, as far back as forward: replicas' clocks differ, and
     one that was set back does not make it longer. A grace of 0 is none.
     """
+    presented, now = succession.presented, succession.now
     if family.revoked or now >= ends(family):
         return Rotation(Outcome.ENDED, family)
     if hmac.compare_digest(presented, family.current):
         changed = replace(
             family,
-            current=successor,
+            current=succession.successor,
             previous=presented,
-            sealed=sealed,
+            sealed=succession.sealed,
             rotated=now,
-            idle_until=idle_until,
+            idle_until=succession.idle_until,
             generation=family.generation + 1,
         )
         return Rotation(Outcome.ROTATED, changed)
     replaced = family.generation > 0 and hmac.compare_digest(presented, family.previous)
-    if replaced and grace > 0 and abs(now - family.rotated) <= grace:
+    if replaced and succession.grace > 0 and abs(now - family.rotated) <= succession.grace:
         return Rotation(Outcome.REPEATED, family)
     return Rotation(Outcome.REUSED, replace(family, revoked=True))
 

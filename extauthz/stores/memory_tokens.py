@@ -14,7 +14,7 @@ from extauthz.errors import StoreError
 from extauthz.stores.families import ends, rotation, selects
 from extauthz.stores.revocations import joined
 from extauthz.tokens.clients import Client
-from extauthz.tokens.records import Family, Outcome, Revocation, RevocationPage, Rotation
+from extauthz.tokens.records import Family, Outcome, Revocation, RevocationPage, Rotation, Succession
 
 __all__ = ["MemoryTokenStore"]
 
@@ -60,22 +60,12 @@ class MemoryTokenStore:
         """A family as it is."""
         return self._families.get(family_id)
 
-    async def rotate(
-        self,
-        family_id: str,
-        presented: bytes,
-        successor: bytes,
-        sealed: bytes,
-        *,
-        now: float,
-        grace: float,
-        idle_until: float,
-    ) -> Rotation:
+    async def rotate(self, family_id: str, succession: Succession) -> Rotation:
         """Let one refresh token follow another."""
         family = self._families.get(family_id)
         if family is None:
             return Rotation(Outcome.UNKNOWN)
-        done = rotation(family, presented, successor, sealed, now=now, grace=grace, idle_until=idle_until)
+        done = rotation(family, succession)
         if done.family is not None:
             self._families[family_id] = done.family
         return done

@@ -23,7 +23,7 @@ from extauthz.stores.families import selects
 from extauthz.stores.redis_durability import durability
 from extauthz.stores.settings import StoreSettings
 from extauthz.tokens.clients import Client
-from extauthz.tokens.records import Family, Outcome, Revocation, RevocationKind, RevocationPage, Rotation
+from extauthz.tokens.records import Family, Outcome, Revocation, RevocationKind, RevocationPage, Rotation, Succession
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -107,19 +107,16 @@ class RedisTokenStore:
         """A family as it is."""
         return _family(family_id, await self._run(families.FAMILY, family_id))
 
-    async def rotate(
-        self,
-        family_id: str,
-        presented: bytes,
-        successor: bytes,
-        sealed: bytes,
-        *,
-        now: float,
-        grace: float,
-        idle_until: float,
-    ) -> Rotation:
+    async def rotate(self, family_id: str, succession: Succession) -> Rotation:
         """Let one refresh token follow another."""
-        values = (presented, successor, sealed, now, grace, idle_until)
+        values = (
+            succession.presented,
+            succession.successor,
+            succession.sealed,
+            succession.now,
+            succession.grace,
+            succession.idle_until,
+        )
         outcome, *family = await self._run(families.ROTATE, family_id, *values)
         return Rotation(Outcome(outcome.decode()), _family(family_id, family[0]) if family else None)
 

@@ -20,7 +20,7 @@ from extauthz.stores.families import rotation, selects
 from extauthz.stores.revocations import joined
 from extauthz.stores.sqlite_thread import SqliteThread
 from extauthz.tokens.clients import Client
-from extauthz.tokens.records import Family, Outcome, Revocation, RevocationPage, Rotation
+from extauthz.tokens.records import Family, Outcome, Revocation, RevocationPage, Rotation, Succession
 
 __all__ = ["SqliteTokenStore"]
 
@@ -112,28 +112,18 @@ class SqliteTokenStore:
         """A family as it is."""
         return await self._thread.ask(lambda sqlite: _read(sqlite, family_id), writes=False)
 
-    async def rotate(
-        self,
-        family_id: str,
-        presented: bytes,
-        successor: bytes,
-        sealed: bytes,
-        *,
-        now: float,
-        grace: float,
-        idle_until: float,
-    ) -> Rotation:
+    async def rotate(self, family_id: str, succession: Succession) -> Rotation:
         """Let one refresh token follow another."""
 
         def work(sqlite: sqlite3.Connection) -> Rotation:
             family = _read(sqlite, family_id)
             if family is None:
                 return Rotation(Outcome.UNKNOWN)
-            done = rotation(family, presented, successor, sealed, now=now, grace=grace, idle_until=idle_until)
+            done = rotation(family, succession)
             after = done.family
             if done.outcome is Outcome.ROTATED and after is not None:
-                values = (after.current, after.previous, after.sealed, now, idle_until, after.generation, family_id)
-                sqlite.execute(_ROTATE, values)
+                kept = (after.current, after.previous, after.sealed, after.rotated, after.idle_until, after.generation)
+                sqlite.execute(_ROTATE, (*kept, family_id))
             elif done.outcome is Outcome.REUSED:
                 sqlite.execute("UPDATE families SET revoked = 1 WHERE id = ?", (family_id,))
             return done

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from extauthz.telemetry.audit_series import AuditCounts
     from extauthz.telemetry.exposition import Samples, read_samples
     from extauthz.telemetry.http_requests import HttpRequests
+    from extauthz.telemetry.identity_series import ProviderState
     from extauthz.telemetry.logs import configure_logs, toggle_debug
     from extauthz.telemetry.merging import MergedMetrics
-    from extauthz.telemetry.metrics import LoadOutcome, Metrics, ProviderState
-    from extauthz.telemetry.observer import Telemetry, open_telemetry
+    from extauthz.telemetry.metrics import LoadOutcome, Metrics
+    from extauthz.telemetry.observer import Telemetry
+    from extauthz.telemetry.opening import open_telemetry
     from extauthz.telemetry.phases import Phases
     from extauthz.telemetry.revocation_series import RevocationCounts
     from extauthz.telemetry.settings import DecisionSettings, Rotation, TraceSettings
@@ -68,10 +70,12 @@ if not TYPE_CHECKING:
             "audit_series": "AuditCounts",
             "exposition": "Samples read_samples",
             "http_requests": "HttpRequests",
+            "identity_series": "ProviderState",
             "logs": "configure_logs toggle_debug",
             "merging": "MergedMetrics",
-            "metrics": "LoadOutcome Metrics ProviderState",
-            "observer": "Telemetry open_telemetry",
+            "metrics": "LoadOutcome Metrics",
+            "observer": "Telemetry",
+            "opening": "open_telemetry",
             "phases": "Phases",
             "revocation_series": "RevocationCounts",
             "settings": "DecisionSettings Rotation TraceSettings",

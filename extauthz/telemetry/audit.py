@@ -13,7 +13,6 @@ with its head file: only somebody who noted a seal elsewhere can.
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -22,6 +21,7 @@ from extauthz.errors import AuditError
 from extauthz.telemetry.audit_head import Head, HeadFile
 from extauthz.telemetry.audit_lines import BEGINS, GAP, GOES_ON, LONGEST_LINE, TORN, AuditKey, event_fields, read_line
 from extauthz.telemetry.audit_series import AuditCounts
+from extauthz.telemetry.followed import FollowedFile
 from extauthz.telemetry.repeats import Repeats
 from extauthz.tokens.ports import AuditEvent
 
@@ -48,13 +48,11 @@ class AuditFile:
         when_it_fails: WhenItFails = "deny",
     ) -> None:
         """Nothing is opened yet. ``now`` gives seconds since the epoch, ``clock`` is monotonic."""
-        self._path = Path(path)
         self._key = key
         self._now = now
         self._goes_on = when_it_fails == "goOn"
+        self._file = FollowedFile(path, os.O_RDWR | os.O_APPEND, _MODE)
         self._head = HeadFile(path)
-        self._descriptor: int | None = None
-        self._inode = (0, 0)
         self._lock = threading.Lock()
         self._repeats = Repeats(clock)
         self._written = 0
@@ -73,10 +71,10 @@ class AuditFile:
             self._failed += 1
             reason = error.strerror or type(error).__name__
             if not self._goes_on:
-                raise AuditError(f"the audit log {self._path} can't be written: {reason}") from None
+                raise AuditError(f"the audit log {self._file.path} can't be written: {reason}") from None
             held_back = self._repeats.due()
             if held_back is not None:
-                _log.error("not in the audit log", file=str(self._path), problem=reason, held_back=held_back)
+                _log.error("not in the audit log", file=str(self._file.path), problem=reason, held_back=held_back)
             return
         self._written += 1
 
@@ -88,9 +86,9 @@ class AuditFile:
         """
         try:
             with self._lock, self._head.turn():
-                self._open()
+                self._file.open()
         except OSError as error:
-            raise AuditError(f"the audit log {self._path} can't be opened: {error.strerror}") from None
+            raise AuditError(f"the audit log {self._file.path} can't be opened: {error.strerror}") from None
 
     def counts(self) -> AuditCounts:
         """How the log is doing."""
@@ -99,12 +97,12 @@ class AuditFile:
     def close(self) -> None:
         """Close the files."""
         with self._lock:
-            self._close()
+            self._file.close()
             self._head.close()
 
     def _append(self, event: AuditEvent) -> None:
         """Write a line for the event, behind those that it takes to have the chain in order again."""
-        descriptor = self._open()
+        descriptor = self._file.open()
         status = os.fstat(descriptor)
         size, known = status.st_size, self._head.read()
         place = Head(0, "") if known is None else known
@@ -140,37 +138,18 @@ class AuditFile:
         place = Head(0, "") if head is None else head
         if last is not None and last.seq >= place.seq:
             place = Head(last.seq, last.seal)
-        elif not lines and (head is None or self._inode != (head.device, head.inode)):
+        elif not lines and (head is None or self._file.inode != (head.device, head.inode)):
             told.append({"action": BEGINS if head is None else GOES_ON, "outcome": "done"})
         else:
             found = f"its last line is number {last.seq}" if last else "its last line is none of ours"
             detail = f"{found}, and {place.seq} were written"
-            _log.error("the audit log has lost lines", file=str(self._path), problem=detail)
+            _log.error("the audit log has lost lines", file=str(self._file.path), problem=detail)
             told.append({"action": GAP, "outcome": "refused", "detail": detail})
         if torn:
             data = b"\n"
-            _log.warning("the audit log ended in half a line", file=str(self._path), bytes=len(torn))
+            _log.warning("the audit log ended in half a line", file=str(self._file.path), bytes=len(torn))
             told.insert(0, {"action": TORN, "outcome": "done", "torn": self._key.digest(torn)})
         return place, data, told
-
-    def _open(self) -> int:
-        """The descriptor of the file that stands at the path now."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            found = None
-        if self._descriptor is not None and found is not None and (found.st_dev, found.st_ino) == self._inode:
-            return self._descriptor
-        self._close()
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
-        status = os.fstat(self._descriptor)
-        self._inode = (status.st_dev, status.st_ino)
-        return self._descriptor
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 def _write(descriptor: int, data: bytes) -> None:

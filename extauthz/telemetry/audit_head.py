@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from extauthz.telemetry.followed import FollowedFile
 
 __all__ = ["Head", "HeadFile"]
 
@@ -41,9 +42,7 @@ class HeadFile:
 
     def __init__(self, log: str) -> None:
         """Nothing is opened before the first turn."""
-        self._path = Path(f"{log}.head")
-        self._descriptor: int | None = None
-        self._inode = (0, 0)
+        self._file = FollowedFile(f"{log}.head", os.O_RDWR, _MODE)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -61,7 +60,7 @@ class HeadFile:
     def _take_turn(self) -> int:
         deadline = time.monotonic() + _PATIENCE
         while True:
-            descriptor = self._open()
+            descriptor = self._file.open()
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -69,14 +68,14 @@ class HeadFile:
                     raise TimeoutError(0, "another process has it locked and does not let go") from None
                 time.sleep(_PAUSE)
                 continue
-            if self._is_current():
+            if self._file.is_current():
                 return descriptor
             # It was removed or replaced while we waited: others take turns by another file now.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def read(self) -> Head | None:
         """Where the chain stood after the last turn; None if nobody knows."""
-        found = _FORM.match(os.pread(self._open(), _WIDTH, 0))
+        found = _FORM.match(os.pread(self._file.open(), _WIDTH, 0))
         if found is None:
             return None
         return Head(int(found[1]), found[2].decode(), int(found[3]), int(found[4]), int(found[5]))
@@ -84,25 +83,8 @@ class HeadFile:
     def write(self, head: Head) -> None:
         """Say where it stands. Always of one length, so that a full disk can't refuse the second time."""
         text = f"{head.seq} {head.seal} {head.device} {head.inode} {head.size}".ljust(_WIDTH - 1) + "\n"
-        os.pwrite(self._open(), text.encode(), 0)
+        os.pwrite(self._file.open(), text.encode(), 0)
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _open(self) -> int:
-        if self._descriptor is None or not self._is_current():
-            self.close()
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
-            status = os.fstat(self._descriptor)
-            self._inode = (status.st_dev, status.st_ino)
-        return self._descriptor
-
-    def _is_current(self) -> bool:
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return False
-        return (status.st_dev, status.st_ino) == self._inode
+        self._file.close()

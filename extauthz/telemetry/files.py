@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from extauthz.telemetry.followed import FollowedFile
 from extauthz.telemetry.repeats import Repeats
 
 __all__ = ["Descriptor", "LineFile", "Rotation"]
@@ -54,14 +55,13 @@ class Descriptor:
 
 
 class LineFile:
-    """A file that is appended to, and opened again when its name leads to another file: rotated, deleted, replaced."""
+    """A file that is appended to, and followed by its name."""
 
     def __init__(self, path: str, rotation: Rotation | None = None) -> None:
         """Write to this path. It is opened when something is written. Without a rotation others do that, or nobody."""
-        self._path = Path(path)
+        # Appending: several processes may write to one file without tearing each other's lines.
+        self._file = FollowedFile(path, os.O_WRONLY | os.O_APPEND, _MODE)
         self._rotation = rotation
-        self._descriptor: int | None = None
-        self._inode = (0, 0)
         self._repeats = Repeats(time.monotonic)
 
     def write(self, data: bytes) -> int:
@@ -74,9 +74,7 @@ class LineFile:
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._file.close()
 
     def open(self) -> int:
         """The descriptor of the file that stands at the path now.
@@ -84,7 +82,7 @@ class LineFile:
         Raises:
             OSError: It could not be opened.
         """
-        descriptor = self._followed()
+        descriptor = self._file.open()
         rotation = self._rotation
         if rotation is None or os.fstat(descriptor).st_size < rotation.max_bytes:
             return descriptor
@@ -96,22 +94,8 @@ class LineFile:
         except OSError as fault:
             # A file that grows is better than lines that are lost.
             if self._repeats.due() is not None:
-                _log.error("the decision log can't be rotated, and grows", file=str(self._path), error=str(fault))
-        return self._followed()
-
-    def _followed(self) -> int:
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            found = None
-        if self._descriptor is not None and found is not None and (found.st_dev, found.st_ino) == self._inode:
-            return self._descriptor
-        self.close()
-        # Appending: several processes may write to one file without tearing each other's lines.
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
-        status = os.fstat(descriptor)
-        self._descriptor, self._inode = descriptor, (status.st_dev, status.st_ino)
-        return descriptor
+                _log.error("the decision log can't be rotated, and grows", file=str(self._file.path), error=str(fault))
+        return self._file.open()
 
     def _rotated(self, descriptor: int, keep: int) -> bool:
         """Put the file aside, unless another process did so a moment ago; False if one is about to."""
@@ -120,12 +104,11 @@ class LineFile:
         except BlockingIOError:
             return False
         try:
-            found = self._path.stat()
-            if (found.st_dev, found.st_ino) == self._inode:
+            if self._file.is_current():
                 youngest = next((number for number in range(1, keep) if not self._aside(number).exists()), keep)
                 for number in range(youngest, 1, -1):
                     self._aside(number - 1).replace(self._aside(number))
-                self._path.replace(self._aside(1))
+                self._file.path.replace(self._aside(1))
         except FileNotFoundError:
             pass  # somebody else took it away, which is as good
         finally:
@@ -133,4 +116,4 @@ class LineFile:
         return True
 
     def _aside(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
+        return self._file.path.with_name(f"{self._file.path.name}.{number}")

@@ -9,11 +9,10 @@ Prometheus asks. The client library locks on each ``inc``, which costs half a mi
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Literal
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as _PLAIN
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -22,6 +21,8 @@ from extauthz.model import Allow, Charge, ShadowVerdict
 from extauthz.telemetry.answered import AnsweredChecks
 from extauthz.telemetry.audit_series import AuditCounts, AuditSeries
 from extauthz.telemetry.http_series import HttpSeries
+from extauthz.telemetry.identity_series import CacheCounts, ProviderSeries, ProviderState, TokenCacheSeries
+from extauthz.telemetry.limit_series import LimiterCounts, LimiterSeries, StoreCounts, StoreSeries
 from extauthz.telemetry.loaded import LoadedCounter
 from extauthz.telemetry.revocation_series import RevocationCounts, RevocationSeries
 from extauthz.telemetry.signing_series import SigningSeries
@@ -30,124 +31,11 @@ from extauthz.telemetry.token_waits import TokenWaits
 from extauthz.telemetry.vault_series import VaultCounts, VaultSeries
 from extauthz.tokens.key_view import SigningState
 
-__all__ = ["CacheCounts", "LimiterCounts", "LoadOutcome", "Metrics", "ProviderState", "StoreCounts"]
+__all__ = ["LoadOutcome", "Metrics"]
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 LoadOutcome = Literal["success", "failure"]
-
-_log = structlog.get_logger(__name__)
-
-
-class ProviderState(Protocol):
-    """What the metrics show of a provider of identities."""
-
-    @property
-    def name(self) -> str:
-        """Its configured name."""
-        ...
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can vouch for callers now."""
-        ...
-
-    @property
-    def age_seconds(self) -> float | None:
-        """How long ago its keys were fetched; None if they never were."""
-        ...
-
-
-class CacheCounts(Protocol):
-    """What the metrics show of the cache of verified tokens."""
-
-    @property
-    def hits(self) -> int:
-        """Tokens that were remembered."""
-        ...
-
-    @property
-    def misses(self) -> int:
-        """Tokens that were not."""
-        ...
-
-    @property
-    def stale(self) -> int:
-        """Tokens that were remembered, but not validly any more."""
-        ...
-
-    @property
-    def evicted(self) -> int:
-        """Entries that left before their end, for lack of room."""
-        ...
-
-    @property
-    def entries(self) -> int:
-        """How many there are now."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """About how much memory they take."""
-        ...
-
-
-class LimiterCounts(Protocol):
-    """What the metrics show of the limiter in memory."""
-
-    @property
-    def keys(self) -> int:
-        """Callers that are counted now."""
-        ...
-
-    @property
-    def forgotten(self) -> int:
-        """Callers that were forgotten before they were idle, for lack of room."""
-        ...
-
-    @property
-    def refused(self) -> int:
-        """New callers that were denied, for lack of room."""
-        ...
-
-
-class StoreCounts(Protocol):
-    """What the metrics show of a store that counts rates for all replicas."""
-
-    @property
-    def available(self) -> bool:
-        """Whether it is asked now."""
-        ...
-
-    @property
-    def replicas(self) -> int:
-        """How many replicas it knew of last; 0: it was never heard."""
-        ...
-
-    @property
-    def asked(self) -> int:
-        """Questions to it."""
-        ...
-
-    @property
-    def failed(self) -> int:
-        """Charges that had no answer in time."""
-        ...
-
-    @property
-    def leased(self) -> int:
-        """Charges that were answered from a lease."""
-        ...
-
-    @property
-    def local(self) -> int:
-        """Charges that were counted here, for want of it."""
-        ...
-
-    @property
-    def denied(self) -> int:
-        """Charges that were denied, for want of it."""
-        ...
 
 
 class Metrics:
@@ -246,11 +134,11 @@ class Metrics:
 
     def watch_limiter(self, counts: Callable[[], LimiterCounts]) -> None:
         """Show how many callers are counted in memory, asked for whenever Prometheus asks us. To be called once."""
-        self._registry.register(_Limiter(counts))
+        self._registry.register(LimiterSeries(counts))
 
     def watch_store(self, counts: Callable[[], StoreCounts]) -> None:
         """Show the store that counts for all replicas, asked for whenever Prometheus asks us. To be called once."""
-        self._registry.register(_Store(counts))
+        self._registry.register(StoreSeries(counts))
 
     def token_series(self) -> TokenSeries:
         """The series of the token service. To be called once."""
@@ -294,11 +182,11 @@ class Metrics:
 
     def watch_providers(self, states: Callable[[], Iterable[ProviderState]]) -> None:
         """Show these providers, asked for whenever Prometheus asks us. To be called once."""
-        self._registry.register(_Providers(states))
+        self._registry.register(ProviderSeries(states))
 
     def watch_token_cache(self, counts: Callable[[], CacheCounts]) -> None:
         """Show the cache of verified tokens, asked for whenever Prometheus asks us. To be called once."""
-        self._registry.register(_TokenCache(counts))
+        self._registry.register(TokenCacheSeries(counts))
 
     def render(self) -> bytes:
         """Everything, in Prometheus's text format."""
@@ -330,107 +218,3 @@ class _Spans:
             "Spans that were lost: the collector refused them, or takes them more slowly than they come.",
             dropped,
         )
-
-
-class _Providers:
-    """Makes the series of the providers out of their states. Satisfies prometheus_client's ``Collector``."""
-
-    def __init__(self, states: Callable[[], Iterable[ProviderState]]) -> None:
-        self._states = states
-
-    def collect(self) -> Iterator[Metric]:
-        usable = GaugeMetricFamily(
-            "extauthz_provider_usable", "1 if the provider can vouch for callers now, else 0.", labels=["provider"]
-        )
-        age = GaugeMetricFamily(
-            "extauthz_jwks_age_seconds",
-            "Time since the provider's keys were last fetched or read.",
-            labels=["provider"],
-        )
-        try:
-            for state in self._states():
-                usable.add_metric([state.name], float(state.usable))
-                if state.age_seconds is not None:
-                    age.add_metric([state.name], state.age_seconds)
-        except Exception:  # noqa: BLE001 - one bad source must not take the page from all the others
-            _log.exception("the providers could not be shown in the metrics")
-        yield usable
-        yield age
-
-
-class _TokenCache:
-    """Makes the series of the token cache out of its plain counts: a warm Check pays for no counter."""
-
-    def __init__(self, counts: Callable[[], CacheCounts]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        counts = self._counts()
-        lookups = CounterMetricFamily(
-            "extauthz_identity_cache",
-            "Look-ups of tokens among those verified before: hit, miss, stale (too old, expired, or its key has gone).",
-            labels=["outcome"],
-        )
-        for outcome, count in (("hit", counts.hits), ("miss", counts.misses), ("stale", counts.stale)):
-            lookups.add_metric([outcome], count)
-        yield lookups
-        yield CounterMetricFamily(
-            "extauthz_identity_cache_evicted",
-            "Verified tokens that were forgotten for lack of room: raise tokenCache if it grows.",
-            counts.evicted,
-        )
-        yield GaugeMetricFamily("extauthz_identity_cache_entries", "Verified tokens remembered.", counts.entries)
-        yield GaugeMetricFamily(
-            "extauthz_identity_cache_bytes", "Estimate of the memory that verified tokens take.", counts.bytes
-        )
-
-
-class _Limiter:
-    """Makes the series of the memory limiter out of its plain counts."""
-
-    def __init__(self, counts: Callable[[], LimiterCounts]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        counts = self._counts()
-        yield GaugeMetricFamily("extauthz_limiter_keys", "Callers whose rates are counted in memory.", counts.keys)
-        yield CounterMetricFamily(
-            "extauthz_limiter_forgotten",
-            "Callers whose count was forgotten before they were idle, for lack of room (limits.maxKeys).",
-            counts.forgotten,
-        )
-        yield CounterMetricFamily(
-            "extauthz_limiter_refused",
-            "New callers who were denied because no count could be forgotten.",
-            counts.refused,
-        )
-
-
-class _Store:
-    """Makes the series of the shared limiter out of its plain counts."""
-
-    def __init__(self, counts: Callable[[], StoreCounts]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        counts = self._counts()
-        yield GaugeMetricFamily(
-            "extauthz_store_available",
-            "1 while the store that counts rates is asked, 0 while it counts as down.",
-            counts.available,
-        )
-        yield GaugeMetricFamily(
-            "extauthz_store_replicas", "Replicas that the store knew of last, this one included.", counts.replicas
-        )
-        yield CounterMetricFamily("extauthz_store_asked", "Questions to the store.", counts.asked)
-        yield CounterMetricFamily(
-            "extauthz_store_failed", "Charges without an answer of the store in time.", counts.failed
-        )
-        without = CounterMetricFamily(
-            "extauthz_store_unasked",
-            "Charges settled without its answer: leased (from permits taken ahead), local and denied (whenStoreFails).",
-            labels=["outcome"],
-        )
-        for outcome, count in (("leased", counts.leased), ("local", counts.local), ("denied", counts.denied)):
-            without.add_metric([outcome], count)
-        yield without

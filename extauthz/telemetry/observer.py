@@ -8,9 +8,7 @@ Metrics are always there. Spans and records are parts that may be missing.
 """
 
 import asyncio
-import os
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
@@ -18,26 +16,21 @@ from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 import structlog
 
 from extauthz.capture import CaptureWriter
-from extauthz.errors import ConfigError, Position, Problem
 from extauthz.model import Allow, AttributeContext, Decision, Deny, Reason
 from extauthz.telemetry.activity import Activity
-from extauthz.telemetry.files import Descriptor, LineFile
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.parent import Unsampled, find_parent
 from extauthz.telemetry.phases import Phases
 from extauthz.telemetry.record import decision_line
-from extauthz.telemetry.redaction import is_sensitive, mask
 from extauthz.telemetry.repeats import Repeats
 from extauthz.telemetry.sampled import may_be_sampled
-from extauthz.telemetry.settings import DecisionSettings, TraceSettings
-from extauthz.telemetry.sinks import BATCH, QueuedSink, Sink, Target
+from extauthz.telemetry.sinks import QueuedSink, Sink
 from extauthz.telemetry.taken import Taken
-from extauthz.telemetry.tracing import TracePlan, log_protocol, trace_plan
 
 if TYPE_CHECKING:
     from extauthz.telemetry.spans import CheckTracer, Span
 
-__all__ = ["Telemetry", "open_telemetry"]
+__all__ = ["Telemetry"]
 
 _CLOSE: Final = 2.0
 """Seconds that spans and records get, at the same time, to leave when the process stops."""
@@ -172,7 +165,7 @@ class Telemetry:
             if charge is not None:
                 permit = decision.permit
                 granted = permit is not None and permit.granted
-                metrics.limited(charge, "granted" if granted else limit_outcome(decision))
+                metrics.limited(charge, "granted" if granted else _limit_outcome(decision))
             if decision.shadows:
                 metrics.shadowed(decision.shadows)
             if self._activity is not None:
@@ -292,82 +285,8 @@ def _trace_id(span: "Span") -> str:
     return f"{span.context.trace_id:032x}"
 
 
-def limit_outcome(decision: Decision) -> str:
-    """What became of the charge of a decision, in the word of the metrics."""
-    permit = decision.permit
-    if permit is None:
+def _limit_outcome(decision: Decision) -> str:
+    """What became of a charge that was not granted, in the word of the metrics."""
+    if decision.permit is None:
         return "failed"
-    if permit.granted:
-        return "granted"
     return "shadow" if isinstance(decision.verdict, Allow) else "limited"
-
-
-def open_telemetry(
-    traces: TraceSettings,
-    decisions: DecisionSettings,
-    metrics: Metrics,
-    *,
-    version: str,
-    now: Callable[[], float],
-    activity: Activity | None = None,
-) -> Telemetry:
-    """Start what the settings and the ``OTEL_*`` variables ask for.
-
-    ``version`` is that of this program, for the spans' resource; ``now`` is seconds since the epoch; ``activity``, where
-    somebody may look, is what goes on.
-
-    Raises:
-        ConfigError: An ``OTEL_*`` variable can't be followed, or the decision log can't be opened. Later such a fault
-            costs records alone; at the start somebody is there to mend it.
-    """
-    plan = trace_plan(traces, os.environ)
-    sink = _sink(decisions, metrics, version)
-    tracer = None if plan is None else _tracer(plan, version, now)
-    if tracer is not None:
-        metrics.watch_spans(lambda: (tracer.ended, tracer.exported, tracer.dropped))
-    places = decisions.capture
-    captures = None if places is None else CaptureWriter(places, mask=mask, sensitive=is_sensitive)
-    return Telemetry(
-        metrics,
-        tracer=tracer,
-        denials=0.0 if plan is None else plan.denials,
-        sink=sink,
-        log=sink if decisions.keep else None,
-        captures=captures,
-        activity=activity,
-        shares=(decisions.allow, decisions.deny),
-        omit=decisions.omit,
-        now=now,
-    )
-
-
-def _tracer(plan: TracePlan, version: str, now: Callable[[], float]) -> "CheckTracer":
-    from extauthz.telemetry.spans import CheckTracer  # the SDK is imported only where spans are asked for
-
-    return CheckTracer(plan, version=version, now=now)
-
-
-def _sink(decisions: DecisionSettings, metrics: Metrics, version: str) -> QueuedSink | None:
-    if decisions.sink == "none":
-        return None
-    target, batch = _target(decisions, version)
-    return QueuedSink(target, dropped=metrics.records_dropped, clock=time.monotonic, batch=batch, keep=decisions.keep)
-
-
-def _target(decisions: DecisionSettings, version: str) -> tuple[Target, int]:
-    """What lines are written to, and how much of them at a time."""
-    if decisions.sink == "stdout":
-        return Descriptor(sys.stdout.fileno()), BATCH
-    if decisions.sink == "otlp":
-        protocol = log_protocol(os.environ)
-        from extauthz.telemetry import collector  # as above
-
-        return collector.CollectorLogs(collector.log_exporter(protocol), version), collector.BATCH
-    file = LineFile(decisions.sink, decisions.rotation)
-    try:
-        file.open()
-    except OSError as error:
-        problem = f"{decisions.sink} can't be written: {error.strerror}"
-        hint = "create its folder, and see that the server's user may write there"
-        raise ConfigError([Problem(Position("telemetry.decisions.sink"), problem, hint)]) from None
-    return file, BATCH

@@ -13,7 +13,7 @@ from extauthz.errors import SigningError, StoreError
 from extauthz.telemetry.open_request import OPEN
 from extauthz.tokens.clients import Client
 from extauthz.tokens.ports import Signed, Signer, TokenStore
-from extauthz.tokens.records import Family, Revocation, RevocationPage, Rotation
+from extauthz.tokens.records import Family, Revocation, RevocationPage, Rotation, Succession
 
 __all__ = ["KeptStore", "TimedSigner", "TimedStore", "TokenWaits"]
 
@@ -207,20 +207,9 @@ class TimedStore:
         """A family as it is."""
         return await self._waits("family", self._store.family(family_id))
 
-    async def rotate(
-        self,
-        family_id: str,
-        presented: bytes,
-        successor: bytes,
-        sealed: bytes,
-        *,
-        now: float,
-        grace: float,
-        idle_until: float,
-    ) -> Rotation:
+    async def rotate(self, family_id: str, succession: Succession) -> Rotation:
         """Let one refresh token follow another."""
-        call = self._store.rotate(family_id, presented, successor, sealed, now=now, grace=grace, idle_until=idle_until)
-        return await self._waits("rotate", call)
+        return await self._waits("rotate", self._store.rotate(family_id, succession))
 
     async def end_family(self, family_id: str) -> Family | None:
         """Revoke a family."""

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from extauthz.model import Deny
 from extauthz.tokens.http import HttpAnswer
 
-__all__ = ["CODES", "OAuthError", "error_answer", "json_answer", "unavailable"]
+__all__ = ["CODES", "OAuthError", "error_answer", "is_outage", "json_answer", "unavailable"]
 
 CODES: Final = (
     "invalid_request",
@@ -74,6 +75,13 @@ def unavailable(detail: str) -> OAuthError:
     return OAuthError(
         "temporarily_unavailable", "a part of the service is down; nothing was done", detail, _DOWN, retry_after=2
     )
+
+
+def is_outage(denied: Deny) -> bool:
+    """Whether a token was refused because what judges it is down: to be told as ``unavailable``, and never as the token's
+    own fault.
+    """
+    return denied.reason.http == _DOWN
 
 
 def json_answer(

@@ -17,7 +17,7 @@ from typing import Any, Final
 from extauthz.model import Deny, Identity
 from extauthz.tokens.authorization import Authorization, Terms
 from extauthz.tokens.clients import Client
-from extauthz.tokens.errors import OAuthError, unavailable
+from extauthz.tokens.errors import OAuthError, is_outage, unavailable
 from extauthz.tokens.form import Form
 from extauthz.tokens.ports import SubjectVerifier
 
@@ -28,7 +28,6 @@ _JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 _KINDS: Final = frozenset({_ACCESS_TOKEN, _JWT})
 _MAX_ACTORS: Final = 2048
 """Characters of ``act`` that a subject token may bring."""
-_DOWN: Final = 503
 
 
 class TokenExchange:
@@ -53,7 +52,7 @@ class TokenExchange:
             return OAuthError("invalid_request", fault)
         verdict = await self._verifier.verify(form.one("subject_token"), rules.providers)
         if isinstance(verdict, Deny):
-            if verdict.reason.http == _DOWN:
+            if is_outage(verdict):
                 return unavailable(f"the subject token can't be verified now: {verdict.detail}")
             return _invalid(f"{verdict.reason.word}: {verdict.detail}")
         identity, ends = verdict

@@ -19,7 +19,7 @@ from extauthz.tokens.authorization import Authorization, Terms
 from extauthz.tokens.endings import end_of_session
 from extauthz.tokens.errors import OAuthError
 from extauthz.tokens.ports import TokenStore
-from extauthz.tokens.records import Family, Outcome, Rotation
+from extauthz.tokens.records import Family, Outcome, Rotation, Succession
 from extauthz.tokens.refresh_token import (
     KEY_SIZE,
     RefreshToken,
@@ -176,15 +176,15 @@ class Families:
 
     async def _rotate(self, presented: Presented, successor: str) -> Rotation:
         now, family, text = self._now(), presented.family, presented.token.text
-        return await self._store.rotate(
-            family.id,
-            digest_of(text),
-            digest_of(successor),
-            sealed(successor, text, self._random_bytes),
+        succession = Succession(
+            presented=digest_of(text),
+            successor=digest_of(successor),
+            sealed=sealed(successor, text, self._random_bytes),
             now=now,
             grace=self._times.grace,
             idle_until=min(now + self._times.idle, family.expires),
         )
+        return await self._store.rotate(family.id, succession)
 
     async def _ended(self, rotation: Rotation, presented: Presented) -> OAuthError:
         """Why no token follows. If that is a second use, the store has ended the family; its access tokens end here."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from extauthz.model import Deny
 from extauthz.tokens.clients import MINT, Client
 from extauthz.tokens.door import Door
-from extauthz.tokens.errors import OAuthError, json_answer, unavailable
+from extauthz.tokens.errors import OAuthError, is_outage, json_answer, unavailable
 from extauthz.tokens.families import Families, Granted
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 from extauthz.tokens.journal import Journal
@@ -37,7 +37,6 @@ _TOLD: Final = (
     "src_iss",
     "src_sub",
 )
-_DOWN: Final = 503
 
 
 class IntrospectionEndpoint:
@@ -82,7 +81,7 @@ class IntrospectionEndpoint:
     async def _access_token(self, token: str, caller: Client) -> Mapping[str, Any] | OAuthError | None:
         claims = self._reader.read(token)
         if isinstance(claims, Deny):
-            return unavailable(claims.detail) if claims.reason.http == _DOWN else None
+            return unavailable(claims.detail) if is_outage(claims) else None
         if claims["exp"] <= self._now():
             # Others may allow for clocks that differ from ours; this one does not.
             return None

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from extauthz.model import Deny, Identity, VerifiedClaims
 from extauthz.tokens.clients import Client
-from extauthz.tokens.records import Family, Revocation, RevocationPage, Rotation
+from extauthz.tokens.records import Family, Revocation, RevocationPage, Rotation, Succession
 
 __all__ = [
     "AssertionReader",
@@ -57,22 +57,12 @@ class TokenStore(Protocol):
         """A family as it is; None if there is none, or it is forgotten."""
         ...
 
-    async def rotate(
-        self,
-        family_id: str,
-        presented: bytes,
-        successor: bytes,
-        sealed: bytes,
-        *,
-        now: float,
-        grace: float,
-        idle_until: float,
-    ) -> Rotation:
+    async def rotate(self, family_id: str, succession: Succession) -> Rotation:
         """Let one refresh token follow another, atomically: of any number of callers at a time one has ROTATED.
 
-        ``presented`` and ``successor`` are digests. If ``presented`` is the current one, ``successor`` takes its place and
-        ``sealed``, ``idle_until`` are kept. If it is the previous one, replaced at most ``grace`` seconds ago: REPEATED.
-        Any other: REUSED, and the family is revoked in the same step.
+        If ``presented`` is the current one, ``successor`` takes its place and ``sealed``, ``idle_until`` are kept. If it is
+        the previous one, replaced at most ``grace`` seconds ago: REPEATED. Any other: REUSED, and the family is revoked in
+        the same step.
         """
         ...
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
-__all__ = ["Family", "Outcome", "Revocation", "RevocationKind", "RevocationPage", "Rotation"]
+__all__ = ["Family", "Outcome", "Revocation", "RevocationKind", "RevocationPage", "Rotation", "Succession"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,23 @@ class Family:
     generation: int = 0
     """How often that happened."""
     revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """A refresh token that is presented, and the one that is to follow it."""
+
+    presented: bytes = field(repr=False)
+    """A digest."""
+    successor: bytes = field(repr=False)
+    """The digest of the one that takes the place of the current one."""
+    sealed: bytes = field(repr=False)
+    """The successor, encrypted so that only who has the presented one can open it."""
+    now: float
+    grace: float
+    """For how many seconds a token that was replaced may be presented again; 0: not at all."""
+    idle_until: float
+    """When the family ends unless the successor is used before."""
 
 
 class Outcome(Enum):

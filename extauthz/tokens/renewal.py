@@ -20,7 +20,7 @@ from extauthz.errors import StoreError
 from extauthz.model import Deny
 from extauthz.tokens.authorization import Authorization, Terms
 from extauthz.tokens.door import Door
-from extauthz.tokens.errors import OAuthError, json_answer, unavailable
+from extauthz.tokens.errors import OAuthError, is_outage, json_answer, unavailable
 from extauthz.tokens.families import Families
 from extauthz.tokens.grants import refreshed
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
@@ -35,7 +35,6 @@ __all__ = ["Renewal"]
 _MAX_SIZE: Final = 32_768
 """Bytes of a body."""
 _VARIABLE: Final = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]{0,63}|\{[A-Za-z_][A-Za-z0-9_]{0,63}\}|\([^()]{0,64}\))\Z")
-_DOWN: Final = 503
 
 
 class Renewal:
@@ -104,7 +103,7 @@ class Renewal:
     async def _by_access_token(self, text: str) -> Authorization | OAuthError:
         claims = self._reader.read(text)
         if isinstance(claims, Deny):
-            if claims.reason.http == _DOWN:
+            if is_outage(claims):
                 return unavailable(claims.detail)
             return _refused(f"{claims.reason.word}: {claims.detail}")
         if claims["exp"] <= self._now():

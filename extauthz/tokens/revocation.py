@@ -17,7 +17,7 @@ from extauthz.model import Deny
 from extauthz.tokens.clients import Client
 from extauthz.tokens.door import Door, Entered
 from extauthz.tokens.endings import end_of_session, end_of_token
-from extauthz.tokens.errors import OAuthError, json_answer, unavailable
+from extauthz.tokens.errors import OAuthError, is_outage, json_answer, unavailable
 from extauthz.tokens.families import Families
 from extauthz.tokens.http import HttpAnswer, HttpQuestion
 from extauthz.tokens.journal import Journal
@@ -25,8 +25,6 @@ from extauthz.tokens.ports import AuditEvent, TokenReader, TokenStore
 from extauthz.tokens.refresh_token import PREFIX
 
 __all__ = ["RevocationEndpoint"]
-
-_DOWN = 503
 
 
 class RevocationEndpoint:
@@ -81,7 +79,7 @@ class RevocationEndpoint:
     async def _end_token(self, token: str, entered: Entered, event: AuditEvent) -> AuditEvent | OAuthError:
         claims = self._reader.read(token)
         if isinstance(claims, Deny):
-            if claims.reason.http == _DOWN:
+            if is_outage(claims):
                 return unavailable(claims.detail)
             return await self._end_what_followed(token, claims, entered.client, event)
         if claims.get("client_id") != entered.client.id:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from extauthz.tokens.clients import Client
 from extauthz.tokens.ports import TokenStore
-from extauthz.tokens.records import Family, Revocation, RevocationPage, Rotation
+from extauthz.tokens.records import Family, Revocation, RevocationPage, Rotation, Succession
 from extauthz.tokens.revocation_list import RevocationList
 
 __all__ = ["RevokingStore"]
@@ -55,21 +55,9 @@ class RevokingStore:
         """A family as it is."""
         return await self._store.family(family_id)
 
-    async def rotate(
-        self,
-        family_id: str,
-        presented: bytes,
-        successor: bytes,
-        sealed: bytes,
-        *,
-        now: float,
-        grace: float,
-        idle_until: float,
-    ) -> Rotation:
+    async def rotate(self, family_id: str, succession: Succession) -> Rotation:
         """Let one refresh token follow another."""
-        return await self._store.rotate(
-            family_id, presented, successor, sealed, now=now, grace=grace, idle_until=idle_until
-        )
+        return await self._store.rotate(family_id, succession)
 
     async def end_family(self, family_id: str) -> Family | None:
         """Revoke a family."""

@@ -1,11 +1,9 @@
 """What signs the tokens: always the current key, whatever the backend keeps it in.
 
-The keys are looked at every few seconds, so a key that somebody else has made, or destroyed, is known soon; what each is
-good for follows from the time (``extauthz.tokens.schedule``). Between two looks everything is answered from memory:
-verifiers go on while the backend is down. Signing does not: there is no other key to fall back to.
-
-A look may be missed, but not for longer than a new key takes to become current: after that somebody else may be signing
-with a key that this process has never seen, and it signs no more.
+The keys are looked at every few seconds, so a key that somebody else has made, or destroyed, is known soon
+(``extauthz.tokens.seen_keys``); what each is good for follows from the time (``extauthz.tokens.schedule``). Between two
+looks everything is answered from memory: verifiers go on while the backend is down. Signing does not: there is no other key
+to fall back to. And whoever has not seen the keys for too long signs no more.
 """
 
 import asyncio
@@ -16,13 +14,14 @@ from typing import Any
 
 import structlog
 
-from extauthz.errors import AuditError, KeysWentBackError, SigningError, StoreError
+from extauthz.errors import AuditError, SigningError, StoreError
 from extauthz.tokens.encoding import base64url
-from extauthz.tokens.key_view import SigningState, state_of, view_of
+from extauthz.tokens.key_view import SigningState, state_of
 from extauthz.tokens.ports import AuditLog, KeyBackend, KeyVersion
 from extauthz.tokens.public_key import canonical_json
 from extauthz.tokens.rotation import Claims, Rotation
 from extauthz.tokens.schedule import KeySchedule
+from extauthz.tokens.seen_keys import SeenKeys
 from extauthz.tokens.signatures import Signatures
 
 __all__ = ["Signed", "SigningKeys"]
@@ -71,17 +70,10 @@ class SigningKeys:
         self._refresh = refresh
         self._sleep = sleep
         self._chance = chance
-        self._view = view_of(())
-        self._read_at: float | None = None
-        self._looks = 0
-        self._looking = asyncio.Lock()
-        self._callbacks: list[Callable[[], None]] = []
-        self._rotation = Rotation(self, backend, schedule, claims, now=now, sleep=sleep, audit=audit)
+        self._seen = SeenKeys(backend, schedule, now=now, refresh=refresh)
+        self._rotation = Rotation(self._seen, backend, schedule, claims, now=now, sleep=sleep, audit=audit)
         self._headers: dict[tuple[str, str], str] = {}
         self._signatures = Signatures(backend, now=now, check=check_signatures)
-        self._error = ""
-        self._failures = 0
-        self._went_back = 0
 
     # ------------------------------------------------------------------------------------------------------- signing
 
@@ -92,16 +84,17 @@ class SigningKeys:
             SigningError: It can't be done now. While the backend is down that is known at once.
         """
         self._admit(claims)
-        if self._is_stale() and not self._error:
+        seen = self._seen
+        if seen.stale and not seen.error:
             # The clock was set, or the process slept: nobody has failed.
-            await self._look_again(self._looks)
-        version, looks = self._current(), self._looks
+            await seen.look_again(seen.looks)
+        version, looks = seen.current(), seen.looks
         try:
             return await self._signed(version, claims, typ)
         except SigningError as error:
             # It may have been destroyed a moment ago: then there is another one.
-            await self._look_again(looks)
-            another = self._current()
+            await seen.look_again(looks)
+            another = seen.current()
             if another.kid == version.kid:
                 self._signatures.fall(str(error))
                 raise
@@ -120,21 +113,6 @@ class SigningKeys:
             )
         self._signatures.admit()
 
-    def _current(self) -> KeyVersion:
-        if self._is_stale():
-            since = "have not been read yet" if self._read_at is None else "were read too long ago"
-            raise SigningError(f"the signing keys {since}" + (f": {self._error}" if self._error else ""))
-        version = self._schedule.current(self._view.versions, self._now())
-        if version is None:
-            raise SigningError(self._error or "there is no signing key yet")
-        return version
-
-    def _is_stale(self) -> bool:
-        """Whether a key could be current by now that was made after the last look."""
-        if self._read_at is None:
-            return True
-        return self._now() - self._read_at > max(self._schedule.publish_delay, 2 * self._refresh)
-
     async def _signed(self, version: KeyVersion, claims: Mapping[str, Any], typ: str) -> Signed:
         signing_input = f"{self._header(version, typ)}.{base64url(canonical_json(claims))}"
         signature = await self._signatures.sign(version, signing_input.encode())
@@ -149,15 +127,6 @@ class SigningKeys:
             header = self._headers[version.kid, typ] = base64url(written)
         return header
 
-    async def _look_again(self, looks: int) -> None:
-        """Look at the keys, unless somebody has since there had been so many looks."""
-        try:
-            async with self._looking:
-                if self._looks == looks:
-                    await self._look()
-        except SigningError as error:
-            self._fail(str(error))
-
     # -------------------------------------------------------------------------------------------------- what is told
 
     def jwks(self) -> bytes:
@@ -166,14 +135,14 @@ class SigningKeys:
         Raises:
             SigningError: No key was ever seen. An empty set would say that there is none, and be kept.
         """
-        if not self._view.verification:
-            raise SigningError(self._error or "the signing keys have not been read yet")
-        return self._view.jwks
+        if not self._seen.view.verification:
+            raise SigningError(self._seen.error or "the signing keys have not been read yet")
+        return self._seen.view.jwks
 
     @property
     def etag(self) -> str:
         """The entity tag of the JWK Set, with its quotes (RFC 9110 section 8.8.3)."""
-        return self._view.etag
+        return self._seen.view.etag
 
     @property
     def max_age(self) -> int:
@@ -188,15 +157,15 @@ class SigningKeys:
 
     def algorithms(self) -> tuple[str, ...]:
         """The algorithms of tokens that are good now, for the metadata."""
-        return tuple(sorted({version.algorithm for version in self._view.verification}))
+        return tuple(sorted({version.algorithm for version in self._seen.view.verification}))
 
     def verification_keys(self) -> tuple[KeyVersion, ...]:
         """The keys whose tokens are good, oldest first; for the verifier in this process, so with the secret of HS256."""
-        return self._view.verification
+        return self._seen.view.verification
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back each time ``verification_keys`` and ``jwks`` have changed."""
-        self._callbacks.append(callback)
+        self._seen.on_change(callback)
 
     def on_revoke(self, callback: Callable[[Sequence[str]], Awaitable[None]]) -> None:
         """Call back with the kids of keys that are about to be destroyed in an emergency: their tokens are revoked."""
@@ -205,10 +174,10 @@ class SigningKeys:
     def state(self) -> SigningState:
         """How the keys are doing."""
         now = self._now()
-        keys = tuple(state_of(placed, now) for placed in self._view.placed)
-        due = self._schedule.due_at(self._view.versions) if self._backend.rotates else math.inf
+        keys = tuple(state_of(placed, now) for placed in self._seen.view.placed)
+        due = self._schedule.due_at(self._seen.versions) if self._backend.rotates else math.inf
         try:
-            self._current()
+            self._seen.current()
         except SigningError as error:
             usable, fault = False, str(error)
         else:
@@ -219,20 +188,20 @@ class SigningKeys:
             keys,
             usable,
             due if math.isfinite(due) else None,
-            fault or self._error,
+            fault or self._seen.error,
             self._rotation.made,
-            self._failures + self._signatures.failures,
+            self._seen.failures + self._signatures.failures,
             max(due - now, 0.0) if math.isfinite(due) else None,
-            self._failures,
-            self._went_back,
-            None if self._read_at is None else max(now - self._read_at, 0.0),
+            self._seen.failures,
+            self._seen.went_back,
+            self._seen.age,
             self._refresh,
         )
 
     @property
     def versions(self) -> tuple[KeyVersion, ...]:
         """All keys as they were last seen, oldest first."""
-        return self._view.versions
+        return self._seen.versions
 
     # ------------------------------------------------------------------------------------------------------- keeping
 
@@ -242,8 +211,7 @@ class SigningKeys:
         Raises:
             SigningError: The backend can't be asked, or what it says can't be used; what was known stays.
         """
-        async with self._looking:
-            await self._look()
+        await self._seen.refresh()
 
     async def rotate(self, *, force: bool = False) -> KeyVersion:
         """Make the next key if it is due, or whether it is due or not; gives the newest key, whoever has made it.
@@ -281,53 +249,10 @@ class SigningKeys:
             if self._backend.rotates:
                 await self._rotation.tend()
         except (SigningError, StoreError, AuditError) as error:
-            self._fail(str(error))
+            self._seen.fail(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the keys must go on being looked at
             _log.error("signing.fault", backend=self._backend.name, exc_info=error)
-            self._fail(f"unexpected fault: {type(error).__name__}")
+            self._seen.fail(f"unexpected fault: {type(error).__name__}")
         else:
-            if self._error:
-                _log.info("signing.keys_read", backend=self._backend.name)
-            self._error = ""
-        # Time goes on for keys that can't be looked at, too: one whose tokens have all ended is no longer published.
-        self._show(self._view.versions)
-
-    async def _look(self) -> None:
-        self._looks += 1
-        try:
-            versions = await self._backend.versions()
-        except KeysWentBackError:
-            self._went_back += 1
-            raise
-        if not versions and self._view.placed and self._backend.rotates:
-            # A volume that is not mounted looks like this. To begin anew would refuse all tokens that there are.
-            raise SigningError(
-                f"all keys ({self._backend.name}) have disappeared; bring them back, or begin anew with extauthz keys rotate"
-            )
-        self._show(versions)
-        self._read_at = self._now()
-
-    def _fail(self, error: str) -> None:
-        if error != self._error:
-            _log.warning(
-                "signing.keys_unavailable", backend=self._backend.name, error=error, in_force=len(self._view.placed)
-            )
-        self._error = error
-        self._failures += 1
-
-    def _show(self, versions: Sequence[KeyVersion]) -> None:
-        """Let these be the keys, from now on."""
-        placed, before = self._schedule.place(versions, self._now()), self._view
-        if placed == before.placed:
-            return
-        view = self._view = view_of(placed)
-        if view.placed and before.placed:
-            was, now = before.placed[-1].version, view.placed[-1].version
-            if now.created < was.created:
-                self._went_back += 1
-                _log.error("signing.keys_went_back", backend=self._backend.name, newest=now.kid, was=was.kid)
-        if view.verification != before.verification:
-            kids = [version.kid for version in view.verification]
-            _log.info("signing.keys_changed", backend=self._backend.name, kids=kids)
-            for callback in self._callbacks:
-                callback()
+            self._seen.mend()
+        self._seen.pass_time()

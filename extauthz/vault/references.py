@@ -116,11 +116,6 @@ class References:
         for path, held in self._held.items():
             held.values, held.files = self._wanted[path]
 
-    @property
-    def any(self) -> bool:
-        """Whether anything is referred to."""
-        return bool(self._held)
-
     async def follow(self, changed: Callable[[Sequence[str]], None]) -> None:
         """Renew and read anew, until cancelled. ``changed`` is told which values are others now, as ``path#field``."""
         while True:

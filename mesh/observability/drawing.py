@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from mesh.observability.dashboard import PANELS, Panel
+from mesh.observability.panels import PANELS, Panel
 
 __all__ = ["Line", "drawing", "titles"]
 

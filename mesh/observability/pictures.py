@@ -31,8 +31,8 @@ from rich.console import Console, RenderableType
 from mesh.address import free_address
 from mesh.desk import Refused
 from mesh.local import LocalMesh
-from mesh.observability.dashboard import PANELS
 from mesh.observability.drawing import Line, drawing
+from mesh.observability.panels import PANELS
 from mesh.processes import Process, answers
 from mesh.proxy import PROJECT
 

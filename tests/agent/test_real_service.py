@@ -16,7 +16,7 @@ import pytest
 from extauthz.cli import main
 from tests.agent.conftest import StartAgent, content, until
 from tests.conftest import PROJECT
-from tests.ldap.slapd import free_port
+from tests.owned_server import free_port
 
 
 class Server:

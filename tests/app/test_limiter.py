@@ -1,7 +1,6 @@
 """What counts rates, as the configuration says; and what readiness tells of a shared store."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,11 +10,10 @@ import pytest
 
 from extauthz.app.limiter import RateLimiter, rate_limiter
 from extauthz.config import Config, load_config
-from extauthz.errors import ConfigError
 from extauthz.limits import MemoryLimiter, SharedLimiter
 from extauthz.model import Charge, Permit, Rate
 from extauthz.serving import Readiness
-from tests.ldap.slapd import free_port
+from tests.owned_server import free_port
 from tests.stores.redis_server import running
 
 CHARGE = Charge(bytes(16), Rate(100), "policy", "rule")
@@ -70,32 +68,6 @@ def test_memory_has_room_for_as_many_callers_as_the_setting_says() -> None:
     for number in range(3000):
         counted.limiter.take(CHARGE._replace(key=number.to_bytes(16)))
     assert counted.memory().keys <= 1000
-
-
-class NotInstalled:
-    """Finds no redis."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "redis":
-            message = "No module named 'redis'"
-            raise ModuleNotFoundError(message, name=name)
-
-
-def test_without_the_client_library_people_are_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [NotInstalled(), *sys.meta_path])
-    with pytest.raises(ConfigError, match="not installed") as caught:
-        limiter(STORE__URL="redis://127.0.0.1")
-    assert 'pip install "extauthz[redis]"' in str(caught.value)
-
-
-@pytest.mark.parametrize("form", ["rediss", "rediss+sentinel", "rediss+cluster"])
-def test_certificates_that_cannot_be_read_are_told_at_start(tmp_path: Path, form: str) -> None:
-    (tmp_path / "bad.pem").write_text("no certificate")
-    name = "/main" if form.endswith("sentinel") else ""
-    with pytest.raises(ConfigError, match="store"):
-        limiter(STORE__URL=f"{form}://127.0.0.1{name}", STORE__CAFILE="bad.pem")
 
 
 @pytest.mark.system("redis-server")

@@ -1,15 +1,14 @@
 """What keeps the token service's records, as the configuration says."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from extauthz.app.token_store import KeptTokens, token_store
 from extauthz.config import load_config
-from extauthz.errors import ConfigError, StoreError
+from extauthz.errors import StoreError
 from extauthz.stores import MemoryTokenStore, RedisTokenStore, SqliteTokenStore
-from tests.ldap.slapd import free_port
+from tests.owned_server import free_port
 from tests.stores.redis_server import running
 from tests.stores.token_stores import a_family
 
@@ -66,29 +65,3 @@ async def test_a_store_that_is_not_there_is_told() -> None:
     with pytest.raises(StoreError, match="does not answer as it should"):
         await store.look()
     await store.close()
-
-
-class NotInstalled:
-    """Finds no redis."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "redis":
-            message = "No module named 'redis'"
-            raise ModuleNotFoundError(message, name=name)
-
-
-def test_without_the_client_library_people_are_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [NotInstalled(), *sys.meta_path])
-    with pytest.raises(ConfigError, match="not installed") as caught:
-        configured(STORE__URL="redis://127.0.0.1")
-    assert 'pip install "extauthz[redis]"' in str(caught.value)
-
-
-@pytest.mark.parametrize("form", ["rediss", "rediss+sentinel", "rediss+cluster"])
-def test_certificates_that_cannot_be_read_are_told_at_start(tmp_path: Path, form: str) -> None:
-    (tmp_path / "bad.pem").write_text("no certificate")
-    name = "/main" if form.endswith("sentinel") else ""
-    with pytest.raises(ConfigError, match="store"):
-        configured(STORE__URL=f"{form}://127.0.0.1{name}", STORE__CAFILE="bad.pem")

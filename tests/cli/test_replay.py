@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from extauthz.app.engine import engine
-from extauthz.app.values import credential_places
+from extauthz.app.providers import credential_places
 from extauthz.capture import CaptureWriter
 from extauthz.config import load_config
 from extauthz.model import AttributeContext, Deny, HttpAttributes, Identity, Peer, Reason, VerifiedClaims

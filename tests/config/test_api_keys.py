@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.app.values import authenticator
+from extauthz.app.providers import authenticator
 from extauthz.errors import ConfigError
 from extauthz.fetch import HttpFetcher
 from tests.identity.issuer import request, word

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from extauthz.app.values import authenticator, policy_settings
+from extauthz.app.providers import authenticator
+from extauthz.app.values import policy_settings
 from extauthz.identity import Authenticator
 from tests.identity.issuer import FakeFetcher
 

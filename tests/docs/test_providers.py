@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.app.values import authenticator
+from extauthz.app.providers import authenticator
 from extauthz.config import load_config
 from extauthz.fetch import HttpFetcher
 from extauthz.identity import Authenticator, InlineKeys, JwtProvider
@@ -176,7 +176,7 @@ def outcome(
     def with_our_keys(providers: list[JwtProvider], *arguments: Any, **parts: Any) -> Authenticator:
         return Authenticator([replace(provider, keys=keys) for provider in providers], *arguments, **parts)
 
-    monkeypatch.setattr("extauthz.app.values.Authenticator", with_our_keys)
+    monkeypatch.setattr("extauthz.app.providers.Authenticator", with_our_keys)
     file = folder / "extauthz.yaml"
     file.write_text(BLOCKS[name])
     config = load_config(str(file), {})

@@ -10,7 +10,7 @@ import pytest
 from extauthz.stores import SqliteTokenStore
 from extauthz.tokens.records import Outcome
 from tests.conftest import PROJECT
-from tests.stores.token_stores import DAY, NOW, PATIENCE, a_family, a_revocation, digest
+from tests.stores.token_stores import NOW, PATIENCE, a_family, a_revocation, a_succession
 
 PAGE = (PROJECT / "docs" / "stores.md").read_text("utf-8")
 
@@ -52,7 +52,7 @@ async def test_a_restored_store_knows_what_was_revoked_since_the_backup(tmp_path
 
     with closing(sqlite3.connect(path)) as shell:
         shell.executescript(families)
-    done = await restored.rotate(family.id, digest(1), digest(2), b"", now=NOW, grace=0, idle_until=NOW + DAY)
+    done = await restored.rotate(family.id, a_succession(1, 2))
     assert done.outcome is Outcome.ENDED
     await restored.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from extauthz.app.values import vouch
+from extauthz.app.providers import vouch
 from extauthz.check import RequestRules
 from extauthz.config import load_config
 from extauthz.documents import read_documents

@@ -115,6 +115,28 @@ def envoy(folder: Path, upstream: str, *servers: str) -> Iterator[EnvoyProcess]:
         yield process
 
 
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """A folder with the one policy, which lets users in."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    policy(folder, "user")
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path, issuer: Issuer, policies: Path) -> Iterator[AuthzProcess]:
+    with authz(tmp_path / "one", issuer, policies) as process:
+        yield process
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, upstreams: tuple[str, str], server: AuthzProcess) -> Iterator[EnvoyProcess]:
+    """An Envoy that asks the one server."""
+    with envoy(tmp_path, upstreams[0], server.settings.check) as process:
+        yield process
+
+
 async def becomes(condition: Callable[[], Awaitable[bool]], within: float = 5) -> None:
     """Wait until another process has got so far."""
     async with asyncio.timeout(within):
@@ -137,12 +159,9 @@ async def ended(process: AuthzProcess) -> bool:
 
 
 async def test_stopping_one_of_two_servers_loses_no_request(
-    tmp_path: Path, issuer: Issuer, upstreams: tuple[str, str]
+    tmp_path: Path, issuer: Issuer, upstreams: tuple[str, str], policies: Path
 ) -> None:
     """SIGTERM: health off, wait, finish, exit 0; Envoy goes over to the other one in time."""
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    policy(policies, "user")
     drain = {"EXTAUTHZ_CHECK__DRAINDELAY": "1500ms"}
     with ExitStack() as stack:
         first = stack.enter_context(authz(tmp_path / "first", issuer, policies, **drain))
@@ -163,37 +182,30 @@ async def test_stopping_one_of_two_servers_loses_no_request(
 
 
 async def test_a_broken_policy_changes_nothing_but_what_is_told(
-    tmp_path: Path, issuer: Issuer, upstreams: tuple[str, str]
+    issuer: Issuer, policies: Path, server: AuthzProcess, proxy: EnvoyProcess
 ) -> None:
     """The last good set stays in force; metric, readiness text and log say so; health stays as it was."""
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    policy(policies, "user")
-    with (
-        authz(tmp_path / "one", issuer, policies) as server,
-        envoy(tmp_path, upstreams[0], server.settings.check) as proxy,
-    ):
-        async with Load(proxy.url, issuer.mint()) as load, httpx2.AsyncClient(base_url=server.admin_url) as admin:
+    async with Load(proxy.url, issuer.mint()) as load, httpx2.AsyncClient(base_url=server.admin_url) as admin:
 
-            async def failed() -> bool:
-                return "last load failed" in (await admin.get("/readyz?verbose")).text
+        async def failed() -> bool:
+            return "last load failed" in (await admin.get("/readyz?verbose")).text
 
-            async def mended() -> bool:
-                return not await failed()
+        async def mended() -> bool:
+            return not await failed()
 
-            await until(load.statuses, 200)
-            (policies / "broken.yaml").write_text(
-                "apiVersion: security.example.com/v1\nkind: AuthPolicy\nspec: {rulez: []}\n"
-            )
-            await becomes(failed)
-            report = (await admin.get("/readyz?verbose")).text
-            ready = (await admin.get("/readyz")).status_code
-            metrics = (await admin.get("/metrics")).text
-            seen = load.statuses[200]
-            await asyncio.sleep(0.3)
-            assert load.statuses[200] > seen
-            (policies / "broken.yaml").unlink()
-            await becomes(mended)
+        await until(load.statuses, 200)
+        (policies / "broken.yaml").write_text(
+            "apiVersion: security.example.com/v1\nkind: AuthPolicy\nspec: {rulez: []}\n"
+        )
+        await becomes(failed)
+        report = (await admin.get("/readyz?verbose")).text
+        ready = (await admin.get("/readyz")).status_code
+        metrics = (await admin.get("/metrics")).text
+        seen = load.statuses[200]
+        await asyncio.sleep(0.3)
+        assert load.statuses[200] > seen
+        (policies / "broken.yaml").unlink()
+        await becomes(mended)
     assert set(load.statuses) == {200}
     assert ready == 200
     assert "rulez" in report
@@ -204,38 +216,24 @@ async def test_a_broken_policy_changes_nothing_but_what_is_told(
 
 
 async def test_a_changed_policy_is_in_force_within_a_second(
-    tmp_path: Path, issuer: Issuer, upstreams: tuple[str, str]
+    issuer: Issuer, policies: Path, proxy: EnvoyProcess
 ) -> None:
     """And each request is answered by the old set or the new one."""
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    policy(policies, "user")
-    with (
-        authz(tmp_path / "one", issuer, policies) as server,
-        envoy(tmp_path, upstreams[0], server.settings.check) as proxy,
-    ):
-        async with Load(proxy.url, issuer.mint()) as load:
-            await until(load.statuses, 200)
-            policy(policies, "admin")
-            await until(load.statuses, 403, within=2)
-            allowed = load.statuses[200]
-            await asyncio.sleep(0.3)
-            assert load.statuses[200] <= allowed + 4
+    async with Load(proxy.url, issuer.mint()) as load:
+        await until(load.statuses, 200)
+        policy(policies, "admin")
+        await until(load.statuses, 403, within=2)
+        allowed = load.statuses[200]
+        await asyncio.sleep(0.3)
+        assert load.statuses[200] <= allowed + 4
     assert set(load.statuses) == {200, 403}
 
 
-async def test_reloading_all_the_time_loses_nothing(tmp_path: Path, issuer: Issuer, upstreams: tuple[str, str]) -> None:
+async def test_reloading_all_the_time_loses_nothing(issuer: Issuer, policies: Path, proxy: EnvoyProcess) -> None:
     """Ten sets a second, good and broken ones, while requests go on."""
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    policy(policies, "user")
-    with (
-        authz(tmp_path / "one", issuer, policies) as server,
-        envoy(tmp_path, upstreams[0], server.settings.check) as proxy,
-    ):
-        async with Load(proxy.url, issuer.mint()) as load:
-            await until(load.statuses, 200)
-            for number in range(20):
-                policy(policies, "user" if number % 2 else "[broken")
-                await asyncio.sleep(0.1)
+    async with Load(proxy.url, issuer.mint()) as load:
+        await until(load.statuses, 200)
+        for number in range(20):
+            policy(policies, "user" if number % 2 else "[broken")
+            await asyncio.sleep(0.1)
     assert set(load.statuses) == {200}

@@ -9,7 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from extauthz.app.values import authenticator, policy_settings
+from extauthz.app.providers import authenticator
+from extauthz.app.values import policy_settings
 from extauthz.config import load_config
 from extauthz.policy import PolicyText, load
 from mesh.options import ServerTls

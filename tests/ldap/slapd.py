@@ -1,10 +1,7 @@
 """A real slapd with people and groups, started by a test and owned by it."""
 
 import contextlib
-import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +11,7 @@ import trustme
 
 from extauthz.ldap import GroupSearch, LdapSettings, PersonSearch
 from tests.conftest import system_program
+from tests.owned_server import OwnedServer, free_port, takes_connections
 
 PEOPLE = "ou=people,dc=example,dc=org"
 GROUPS = "ou=groups,dc=example,dc=org"
@@ -126,24 +124,15 @@ TLSCertificateKeyFile {folder}/key.pem
 """
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @dataclass
-class Slapd:
+class Slapd(OwnedServer):
     """One server. Its data are gone when the folder is."""
 
-    folder: Path
     tls: bool = True
     certificate_name: str = "127.0.0.1"
     people_read_groups: bool = False
     port: int = field(default_factory=free_port)
     tls_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
 
     def make(self) -> None:
         """Write its configuration and its entries."""
@@ -175,30 +164,8 @@ class Slapd:
         program = system_program("slapd")
         assert program is not None
         urls = f"ldap://127.0.0.1:{self.port}" + (f" ldaps://127.0.0.1:{self.tls_port}" if self.tls else "")
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [program, "-f", self.folder / "slapd.conf", "-h", urls, "-d", "0"], stdout=log, stderr=log
-            )
-        end = time.monotonic() + 10
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            assert time.monotonic() < end
-            time.sleep(0.01)
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        """End it, whatever state it is in."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait(10)
-            self.process = None
+        self.launch([program, "-f", self.folder / "slapd.conf", "-h", urls, "-d", "0"])
+        self.until(lambda: takes_connections(self.port))
 
     def settings(self, **parts: Any) -> LdapSettings:
         """Settings for this directory: over ldaps, searching as the reader, unless something is changed."""

@@ -9,7 +9,7 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 
 from extauthz._pb.envoy.service.auth.v3.external_auth_pb2 import CheckResponse
-from extauthz.app.values import authenticator
+from extauthz.app.providers import authenticator
 from extauthz.config import Config, load_config
 from extauthz.identity import Authenticator
 from extauthz.policy import PolicySettings, PolicyText, Snapshot, load

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.app.values import authenticator
+from extauthz.app.providers import authenticator
 from extauthz.config import Config, load_config
 from extauthz.errors import ConfigError
 from tests.identity.issuer import FakeFetcher

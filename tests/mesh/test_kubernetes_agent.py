@@ -13,7 +13,7 @@ from tests.agent.conftest import nursery as nursery  # noqa: PLC0414 - a fixture
 from tests.agent.conftest import service as service  # noqa: PLC0414 - a fixture
 from tests.agent.conftest import start as start  # noqa: PLC0414 - a fixture
 from tests.conftest import PROJECT
-from tests.ldap.slapd import free_port
+from tests.owned_server import free_port
 
 MANIFEST = PROJECT / "mesh" / "kubernetes" / "agent.yaml"
 

@@ -23,7 +23,8 @@ from extauthz.serving import CHECK_METHOD, ask_once
 from extauthz.wire import encode_check
 from extauthz.workbench.load import Load, h2load
 from mesh.address import free_address, free_addresses
-from mesh.observability.dashboard import dashboard, expressions
+from mesh.observability.dashboard import dashboard
+from mesh.observability.panels import expressions
 from mesh.processes import Process, answers
 from mesh.proxy import PROJECT
 

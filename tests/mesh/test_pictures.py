@@ -6,8 +6,8 @@ from html import unescape
 from typing import Any
 
 from extauthz.workbench.top import Seen, screen, view
-from mesh.observability.dashboard import PANELS
 from mesh.observability.drawing import Line, drawing, titles
+from mesh.observability.panels import PANELS
 from mesh.observability.pictures import PICTURES, screen_picture
 
 HEADINGS = ("why denied", "busiest rules", "where the time goes", "rates", "providers", "last denials")

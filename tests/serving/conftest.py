@@ -17,11 +17,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from extauthz.serving.certificates import Certificates
+from extauthz.serving.embedded import ConnectionLimits
 from extauthz.serving.grpc_server import GrpcOptions
 from extauthz.serving.health import Health
+from extauthz.serving.http_listener import HttpLimits, HttpServer
 from extauthz.serving.listener import Listener, TlsFiles, parse_address
 from extauthz.serving.transport import CHECK_METHOD
 from extauthz.serving.transports import check_server
+from tests.serving.clerk import Begin, Clerk
 
 DENIED = b"denied by the fallback"
 
@@ -193,3 +196,28 @@ def eventually() -> Callable[..., Awaitable[None]]:
                 await asyncio.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def clerk() -> Clerk:
+    return Clerk()
+
+
+@pytest.fixture
+async def begin_http(clerk: Clerk) -> AsyncIterator[Begin]:
+    """Starts an http listener and gives the address that it got."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            address: str = "127.0.0.1:0", *, tls: TlsFiles | None = None, connection: Any = None, **limits: Any
+        ) -> str:
+            certificates = Certificates("listen.http", tls) if tls else None
+            bounds = ConnectionLimits(**{"connections": 64, **(connection or {})})
+            listener = Listener(parse_address(address), tls=tls)
+            server = HttpServer(listener, clerk, certificates, HttpLimits(connection=bounds, **limits))
+            bound = server.bind()
+            await server.start()
+            stack.push_async_callback(server.stop, 0)
+            return str(bound)
+
+        yield start

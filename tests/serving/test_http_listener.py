@@ -5,78 +5,20 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
-from extauthz.serving.certificates import Certificates
 from extauthz.serving.embedded import ConnectionLimits
 from extauthz.serving.http_listener import HttpCounts, HttpLimits, HttpServer
 from extauthz.serving.listener import Listener, TlsFiles, parse_address
 from extauthz.serving.sockets import SharedSocket
-from extauthz.tokens.http import HttpAnswer, HttpQuestion
-
-Begin = Callable[..., Awaitable[str]]
-Files = Callable[..., TlsFiles]
-
-JSON = (("content-type", "application/json"),)
-
-
-class Clerk:
-    """Answers what it is told to, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[HttpQuestion] = []
-        self.answer: HttpAnswer | Exception = HttpAnswer(200, JSON, b'{"fine": true}')
-        self.free = asyncio.Event()
-        self.free.set()
-        self.done = 0
-
-    async def __call__(self, question: HttpQuestion) -> HttpAnswer:
-        self.asked.append(question)
-        await self.free.wait()
-        self.done += 1
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-@pytest.fixture
-def clerk() -> Clerk:
-    return Clerk()
-
-
-@pytest.fixture
-async def begin(clerk: Clerk) -> AsyncIterator[Begin]:
-    """Starts an http listener and gives the address that it got."""
-    async with AsyncExitStack() as stack:
-
-        async def start(
-            address: str = "127.0.0.1:0", *, tls: TlsFiles | None = None, connection: Any = None, **limits: Any
-        ) -> str:
-            certificates = Certificates("listen.http", tls) if tls else None
-            bounds = ConnectionLimits(**{"connections": 64, **(connection or {})})
-            listener = Listener(parse_address(address), tls=tls)
-            server = HttpServer(listener, clerk, certificates, HttpLimits(connection=bounds, **limits))
-            bound = server.bind()
-            await server.start()
-            stack.push_async_callback(server.stop, 0)
-            return str(bound)
-
-        yield start
-
-
-async def ask(url: str, method: str = "GET", **more: Any) -> Any:
-    client = {key: more.pop(key) for key in ("verify", "transport") if key in more}
-    async with httpx2.AsyncClient(**client) as opened:
-        return await opened.request(method, url, **more)
+from extauthz.tokens.http import HttpAnswer
+from tests.serving.clerk import Begin, Clerk, ask
 
 
 async def say(address: str, *parts: bytes, read: float = 5.0) -> bytes:
@@ -95,9 +37,9 @@ async def say(address: str, *parts: bytes, read: float = 5.0) -> bytes:
         writer.close()
 
 
-async def test_a_request_is_a_question(begin: Begin, clerk: Clerk) -> None:
+async def test_a_request_is_a_question(begin_http: Begin, clerk: Clerk) -> None:
     """With its path as it was sent, every value of a header, its body, and where it is from."""
-    address = await begin()
+    address = await begin_http()
     headers = [("x-twice", "one"), ("X-Twice", "two")]
     await ask(f"http://{address}/oauth2/%74oken?a=b%20c", "POST", headers=headers, content=b"grant_type=x")
     [question] = clerk.asked
@@ -106,9 +48,9 @@ async def test_a_request_is_a_question(begin: Begin, clerk: Clerk) -> None:
     assert (question.body, question.address, question.certificate) == (b"grant_type=x", "127.0.0.1", None)
 
 
-async def test_an_answer_is_kept_by_nobody_and_says_nothing_of_the_server(begin: Begin, clerk: Clerk) -> None:
+async def test_an_answer_is_kept_by_nobody_and_says_nothing_of_the_server(begin_http: Begin, clerk: Clerk) -> None:
     """Unless it says so itself; a length of its own counts for nothing."""
-    address = await begin()
+    address = await begin_http()
     answer = await ask(f"http://{address}/")
     assert (answer.status_code, answer.json()) == (200, {"fine": True})
     assert dict(answer.headers) == {
@@ -122,9 +64,9 @@ async def test_an_answer_is_kept_by_nobody_and_says_nothing_of_the_server(begin:
     assert (answer.headers["cache-control"], answer.content) == ("max-age=300", b"abcdef")
 
 
-async def test_an_answer_goes_out_as_one(begin: Begin) -> None:
+async def test_an_answer_goes_out_as_one(begin_http: Begin) -> None:
     """Header and body: one packet and one call of the kernel. While it makes two, Checks of this process wait."""
-    host, _, port = (await begin()).rpartition(":")
+    host, _, port = (await begin_http()).rpartition(":")
 
     def answers() -> list[bytes]:
         with socket.create_connection((host, int(port)), 5) as client:
@@ -137,16 +79,16 @@ async def test_an_answer_goes_out_as_one(begin: Begin) -> None:
     assert [answer.count(b'{"fine": true}') for answer in await asyncio.to_thread(answers)] == [1] * 20
 
 
-async def test_head_is_a_get_without_its_body(begin: Begin, clerk: Clerk) -> None:
+async def test_head_is_a_get_without_its_body(begin_http: Begin, clerk: Clerk) -> None:
     """The headers are those of GET."""
-    answer = await ask(f"http://{await begin()}/.well-known/jwks.json", "HEAD")
+    answer = await ask(f"http://{await begin_http()}/.well-known/jwks.json", "HEAD")
     assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "14", b"")
     assert clerk.asked[0].method == "GET"
 
 
-async def test_an_answer_without_a_body_has_none(begin: Begin, clerk: Clerk) -> None:
+async def test_an_answer_without_a_body_has_none(begin_http: Begin, clerk: Clerk) -> None:
     """204 has no length either, and the connection goes on."""
-    address = await begin()
+    address = await begin_http()
     clerk.answer = HttpAnswer(204, (), b"lost")
     async with httpx2.AsyncClient() as client:
         for _ in range(2):
@@ -155,9 +97,9 @@ async def test_an_answer_without_a_body_has_none(begin: Begin, clerk: Clerk) -> 
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_a_large_body_is_refused(begin: Begin, clerk: Clerk, *, chunked: bool) -> None:
+async def test_a_large_body_is_refused(begin_http: Begin, clerk: Clerk, *, chunked: bool) -> None:
     """413, whether it says its length or not, and nobody is asked; the largest one that may be is heard."""
-    address = await begin()
+    address = await begin_http()
 
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(66):
@@ -171,10 +113,10 @@ async def test_a_large_body_is_refused(begin: Begin, clerk: Clerk, *, chunked: b
     assert len(clerk.asked[0].body) == 65536
 
 
-async def test_a_client_that_asks_first_is_not_invited_to_send_too_much(begin: Begin) -> None:
+async def test_a_client_that_asks_first_is_not_invited_to_send_too_much(begin_http: Begin) -> None:
     """Expect: 100-continue gets the refusal instead."""
     head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999\r\nexpect: 100-continue\r\n\r\n"
-    said = await say(await begin(), head)
+    said = await say(await begin_http(), head)
     assert said.startswith(b"HTTP/1.1 413 ") or b"\r\n\r\nHTTP/1.1 413 " in said
 
 
@@ -193,9 +135,9 @@ async def test_a_client_that_asks_first_is_not_invited_to_send_too_much(begin: B
         b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
     ],
 )
-async def test_what_is_no_request_is_refused_and_not_logged(begin: Begin, request_bytes: bytes) -> None:
+async def test_what_is_no_request_is_refused_and_not_logged(begin_http: Begin, request_bytes: bytes) -> None:
     """400 as JSON, or the connection is just closed; the log is not the client's to fill."""
-    address = await begin()
+    address = await begin_http()
     with capture_logs() as logs:
         said = await say(address, request_bytes)
     assert said.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 ")) or said == b"reset"
@@ -204,10 +146,10 @@ async def test_what_is_no_request_is_refused_and_not_logged(begin: Begin, reques
     assert (await ask(f"http://{address}/")).status_code == 200
 
 
-async def test_two_lengths_are_no_length(begin: Begin, clerk: Clerk) -> None:
+async def test_two_lengths_are_no_length(begin_http: Begin, clerk: Clerk) -> None:
     """Whoever stands in front may have believed the other one: the rest is not taken for a request (smuggling)."""
     said = await say(
-        await begin(),
+        await begin_http(),
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n"
         b"0\r\n\r\nPOST /oauth2/revoke HTTP/1.1\r\nhost: a\r\n\r\n",
     )
@@ -216,28 +158,28 @@ async def test_two_lengths_are_no_length(begin: Begin, clerk: Clerk) -> None:
     assert not clerk.asked
 
 
-async def test_http_1_0_knows_no_chunks(begin: Begin, clerk: Clerk) -> None:
+async def test_http_1_0_knows_no_chunks(begin_http: Begin, clerk: Clerk) -> None:
     """Who speaks it may have passed them on without looking: how long the body is, nobody has said (RFC 9112 section 6.1)."""
     said = await say(
-        await begin(), b"POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        await begin_http(), b"POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     )
     assert said.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in said.lower()
     assert not clerk.asked
 
 
-async def test_requests_in_a_row_are_answered_in_order(begin: Begin, clerk: Clerk) -> None:
+async def test_requests_in_a_row_are_answered_in_order(begin_http: Begin, clerk: Clerk) -> None:
     """Also if the client does not wait for the answers (pipelining)."""
-    address = await begin()
+    address = await begin_http()
     request = b"GET /%d HTTP/1.1\r\nhost: a\r\n%s\r\n"
     said = await say(address, *(request % (n, b"connection: close\r\n" if n == 4 else b"") for n in range(5)))
     assert said.count(b"HTTP/1.1 200 ") == 5
     assert [question.path for question in clerk.asked] == ["/0", "/1", "/2", "/3", "/4"]
 
 
-async def test_a_header_that_does_not_come_is_not_waited_for(begin: Begin, clerk: Clerk) -> None:
+async def test_a_header_that_does_not_come_is_not_waited_for(begin_http: Begin, clerk: Clerk) -> None:
     """Neither on a new connection nor on one that had an answer, however steadily it trickles."""
-    address = await begin(connection={"header_seconds": 0.2})
+    address = await begin_http(connection={"header_seconds": 0.2})
     assert not await say(address, b"GET / HTTP/1.1\r\n")
     assert not await say(address)
     host, _, port = address.rpartition(":")
@@ -256,30 +198,30 @@ async def test_a_header_that_does_not_come_is_not_waited_for(begin: Begin, clerk
     assert not clerk.asked
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(begin: Begin, clerk: Clerk) -> None:
+async def test_a_body_that_does_not_come_is_not_waited_for(begin_http: Begin, clerk: Clerk) -> None:
     """408, and nobody is asked."""
-    address = await begin(body_seconds=0.1)
+    address = await begin_http(body_seconds=0.1)
     said = await say(address, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n", b"half")
     assert said.startswith(b"HTTP/1.1 408 ")
     assert not clerk.asked
 
 
-async def test_a_connection_at_rest_is_closed(begin: Begin) -> None:
+async def test_a_connection_at_rest_is_closed(begin_http: Begin) -> None:
     """After its time."""
-    address = await begin(connection={"idle_seconds": 0})
+    address = await begin_http(connection={"idle_seconds": 0})
     said = await say(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 200 ")
 
 
-async def test_an_old_connection_ends_with_its_answer(begin: Begin) -> None:
+async def test_an_old_connection_ends_with_its_answer(begin_http: Begin) -> None:
     """So that clients spread over new replicas."""
-    answer = await ask(f"http://{await begin(age=0.0)}/")
+    answer = await ask(f"http://{await begin_http(age=0.0)}/")
     assert answer.headers["connection"] == "close"
 
 
-async def test_more_requests_than_may_be_come_back_later(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+async def test_more_requests_than_may_be_come_back_later(begin_http: Begin, clerk: Clerk, eventually: Any) -> None:
     """503 with Retry-After, at once; those under way are answered."""
-    address = await begin(in_flight=2)
+    address = await begin_http(in_flight=2)
     clerk.free.clear()
     first = [asyncio.ensure_future(ask(f"http://{address}/")) for _ in range(2)]
     await eventually(lambda: len(clerk.asked) == 2)
@@ -291,17 +233,19 @@ async def test_more_requests_than_may_be_come_back_later(begin: Begin, clerk: Cl
     assert (await ask(f"http://{address}/")).status_code == 200
 
 
-async def test_an_answer_that_takes_too_long_is_not_waited_for(begin: Begin, clerk: Clerk) -> None:
+async def test_an_answer_that_takes_too_long_is_not_waited_for(begin_http: Begin, clerk: Clerk) -> None:
     """503 with Retry-After when the deadline is over."""
     clerk.free.clear()
-    answer = await ask(f"http://{await begin(deadline=0.1)}/")
+    answer = await ask(f"http://{await begin_http(deadline=0.1)}/")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
-async def test_a_client_that_does_not_read_holds_nothing_for_long(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+async def test_a_client_that_does_not_read_holds_nothing_for_long(
+    begin_http: Begin, clerk: Clerk, eventually: Any
+) -> None:
     """It is cut off when the deadline is over, however large the answer."""
     clerk.answer = HttpAnswer(200, (), b"x" * 50_000_000)
-    address = await begin(deadline=0.2)
+    address = await begin_http(deadline=0.2)
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
     writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 2)
@@ -322,9 +266,9 @@ async def test_a_client_that_does_not_read_holds_nothing_for_long(begin: Begin, 
         HttpAnswer(100, ()),
     ],
 )
-async def test_a_fault_says_nothing_of_itself(begin: Begin, clerk: Clerk, fault: Any) -> None:
+async def test_a_fault_says_nothing_of_itself(begin_http: Begin, clerk: Clerk, fault: Any) -> None:
     """500 as JSON, a log line without the text, and the next request is answered."""
-    address = await begin()
+    address = await begin_http()
     clerk.answer = fault
     with capture_logs() as logs:
         answer = await ask(f"http://{address}/", "POST", content=b"client_secret=hunter2")
@@ -337,9 +281,11 @@ async def test_a_fault_says_nothing_of_itself(begin: Begin, clerk: Clerk, fault:
     assert (await ask(f"http://{address}/")).status_code == 200
 
 
-async def test_what_was_begun_is_done_although_the_client_left(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+async def test_what_was_begun_is_done_although_the_client_left(
+    begin_http: Begin, clerk: Clerk, eventually: Any
+) -> None:
     """A revocation that a client did not wait for is one."""
-    address = await begin()
+    address = await begin_http()
     clerk.free.clear()
     host, _, port = address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -351,9 +297,9 @@ async def test_what_was_begun_is_done_although_the_client_left(begin: Begin, cle
     await eventually(lambda: clerk.done)
 
 
-async def test_the_silent_give_way(begin: Begin) -> None:
+async def test_the_silent_give_way(begin_http: Begin) -> None:
     """However many connections say nothing, who speaks is served, and what was taken is let go."""
-    address = await begin(connection={"connections": 8})
+    address = await begin_http(connection={"connections": 8})
     host, _, port = address.rpartition(":")
     silent = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
     for _, writer in silent[::2]:
@@ -373,9 +319,11 @@ async def test_the_silent_give_way(begin: Begin) -> None:
     assert ended >= 32
 
 
-async def test_handshakes_that_do_not_begin_give_way(begin: Begin, tls_files: Files, authority: Any) -> None:
+async def test_handshakes_that_do_not_begin_give_way(
+    begin_http: Begin, tls_files: Callable[..., TlsFiles], authority: Any
+) -> None:
     """The same before TLS knows anything of them."""
-    address = await begin(tls=tls_files(), connection={"connections": 8})
+    address = await begin_http(tls=tls_files(), connection={"connections": 8})
     host, _, port = address.rpartition(":")
     silent = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
     context = ssl.create_default_context(cadata=authority.pem.decode())
@@ -385,9 +333,9 @@ async def test_handshakes_that_do_not_begin_give_way(begin: Begin, tls_files: Fi
         writer.close()
 
 
-async def test_those_who_are_being_answered_stay(begin: Begin, clerk: Clerk, eventually: Any) -> None:
+async def test_those_who_are_being_answered_stay(begin_http: Begin, clerk: Clerk, eventually: Any) -> None:
     """While every connection has a request under way, others wait in the queue of the kernel, and are taken then."""
-    address = await begin(connection={"connections": 3})
+    address = await begin_http(connection={"connections": 3})
     clerk.free.clear()
     busy = [asyncio.ensure_future(ask(f"http://{address}/")) for _ in range(3)]
     await eventually(lambda: len(clerk.asked) == 3)
@@ -399,114 +347,19 @@ async def test_those_who_are_being_answered_stay(begin: Begin, clerk: Clerk, eve
     assert [answer.status_code for answer in answers] == [200] * 4
 
 
-async def test_a_unix_socket_has_no_address(begin: Begin, clerk: Clerk, tmp_path: Path) -> None:
+async def test_a_unix_socket_has_no_address(begin_http: Begin, clerk: Clerk, tmp_path: Path) -> None:
     """Who is at the other end is somebody of this machine."""
-    await begin(f"unix:{tmp_path}/http.sock")
+    await begin_http(f"unix:{tmp_path}/http.sock")
     transport = httpx2.AsyncHTTPTransport(uds=str(tmp_path / "http.sock"))
     assert (await ask("http://tokens/", transport=transport)).status_code == 200
     assert clerk.asked[0].address == ""
 
 
-async def test_an_ipv4_client_has_an_ipv4_address(begin: Begin, clerk: Clerk) -> None:
+async def test_an_ipv4_client_has_an_ipv4_address(begin_http: Begin, clerk: Clerk) -> None:
     """Also on a socket for both families."""
-    bound = await begin("[::]:0")
+    bound = await begin_http("[::]:0")
     await ask(f"http://127.0.0.1:{bound.rpartition(':')[2]}/")
     assert clerk.asked[0].address == "127.0.0.1"
-
-
-def presenting(authority: Any, tmp_path: Path, *, by: Any = None) -> tuple[ssl.SSLContext, bytes]:
-    """A client that trusts the authority and shows a certificate; and that certificate, DER."""
-    key, chain = (by or authority).issue("spiffe://a/client")
-    (tmp_path / "client.pem").write_bytes(key + chain)
-    context = ssl.create_default_context(cadata=authority.pem.decode())
-    context.load_cert_chain(tmp_path / "client.pem")
-    return context, x509.load_pem_x509_certificate(chain).public_bytes(Encoding.DER)
-
-
-async def test_a_client_certificate_that_verifies_is_handed_on(
-    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any, tmp_path: Path
-) -> None:
-    """And where it is optional, a client without one is answered too."""
-    files = tls_files(mutual=True)
-    address = await begin(tls=TlsFiles(files.cert_file, files.key_file, files.client_ca_file, client_optional=True))
-    context, der = presenting(authority, tmp_path)
-    await ask(f"https://{address}/", verify=context)
-    await ask(f"https://{address}/", verify=ssl.create_default_context(cadata=authority.pem.decode()))
-    assert [question.certificate for question in clerk.asked] == [der, None]
-
-
-async def test_what_a_header_says_of_certificates_counts_for_nothing(
-    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any
-) -> None:
-    """x-forwarded-client-cert is a header as any other."""
-    files = tls_files(mutual=True)
-    address = await begin(tls=TlsFiles(files.cert_file, files.key_file, files.client_ca_file, client_optional=True))
-    context = ssl.create_default_context(cadata=authority.pem.decode())
-    forged = {"x-forwarded-client-cert": "By=spiffe://a/b;Hash=00;URI=spiffe://a/client", "x-client-cert": "MII"}
-    await ask(f"https://{address}/", verify=context, headers=forged)
-    assert clerk.asked[0].certificate is None
-
-
-async def test_a_strangers_certificate_ends_the_handshake(
-    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any, stranger: Any, tmp_path: Path
-) -> None:
-    """Optional is not whatever."""
-    files = tls_files(mutual=True)
-    address = await begin(tls=TlsFiles(files.cert_file, files.key_file, files.client_ca_file, client_optional=True))
-    context, _ = presenting(authority, tmp_path, by=stranger)
-    with pytest.raises(httpx2.TransportError):
-        await ask(f"https://{address}/", verify=context)
-    assert not clerk.asked
-
-
-async def test_a_certificate_is_required_unless_it_is_optional(
-    begin: Begin, clerk: Clerk, tls_files: Files, authority: Any
-) -> None:
-    """As on every other listener."""
-    address = await begin(tls=tls_files(mutual=True))
-    with pytest.raises(httpx2.TransportError):
-        await ask(f"https://{address}/", verify=ssl.create_default_context(cadata=authority.pem.decode()))
-    assert not clerk.asked
-
-
-async def test_a_certificate_counts_until_it_expires(
-    clerk: Clerk, tls_files: Files, authority: Any, tmp_path: Path
-) -> None:
-    """A connection may live longer."""
-    files = tls_files(mutual=True)
-    server = HttpServer(Listener(parse_address("127.0.0.1:0"), tls=files), clerk, Certificates("listen.http", files))
-    app: Any = server.app
-    app._now = lambda: 4e9
-    address = server.bind()
-    await server.start()
-    try:
-        context, _ = presenting(authority, tmp_path)
-        await ask(f"https://{address}/", verify=context)
-    finally:
-        await server.stop()
-    assert clerk.asked[0].certificate is None
-
-
-async def test_no_session_is_resumed(begin: Begin, tls_files: Files, authority: Any, tmp_path: Path) -> None:
-    """A resumed session would show a certificate that nobody looked at again."""
-    address = await begin(tls=tls_files(mutual=True))
-    host, _, port = address.rpartition(":")
-    context, _ = presenting(authority, tmp_path)
-
-    def twice() -> bool | None:
-        session = None
-        reused: bool | None = None
-        for _ in range(2):
-            with (
-                __import__("socket").create_connection((host, int(port))) as plain,
-                context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as shaken,
-            ):
-                shaken.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-                shaken.recv(10)
-                session, reused = shaken.session, shaken.session_reused
-        return reused
-
-    assert await asyncio.to_thread(twice) is False
 
 
 async def test_processes_share_one_socket(clerk: Clerk) -> None:

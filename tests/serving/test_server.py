@@ -375,7 +375,7 @@ async def test_a_second_signal_stops_at_once(make: Make, connect: Connect, ask: 
     call = asyncio.create_task(ask(connect(str(server.check_address)), timeout=20))
     await eventually(lambda: running)
     os.kill(os.getpid(), signal.SIGINT)
-    await eventually(lambda: server._parts.readiness.draining)
+    await eventually(lambda: any("draining" in line for line in server._parts.readiness.report()))
     await asyncio.sleep(0.1)
     assert not serving.done()
     os.kill(os.getpid(), signal.SIGINT)

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,18 +10,16 @@ from pathlib import Path
 
 from extauthz.stores import StoreSettings
 from tests.conftest import system_program
-from tests.ldap.slapd import free_port
+from tests.owned_server import OwnedServer, free_port, takes_connections
 
 
 @dataclass
-class RedisServer:
+class RedisServer(OwnedServer):
     """One server. It keeps nothing on disk."""
 
-    folder: Path
     options: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     sentinel: bool = False
-    process: subprocess.Popen[bytes] | None = None
 
     @property
     def socket(self) -> Path:
@@ -43,28 +39,8 @@ class RedisServer:
             lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.folder}"]
         file.write_text("\n".join([*lines, *self.options, ""]))
         command = [program, file] + (["--sentinel"] if self.sentinel else [])
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        end = time.monotonic() + 10
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            assert time.monotonic() < end
-            time.sleep(0.01)
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        """End it, whatever state it is in."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait(10)
-            self.process = None
+        self.launch(command)
+        self.until(lambda: takes_connections(self.port))
 
     def command(self, *words: str) -> str:
         """Say something to it, and give its answer, as text."""

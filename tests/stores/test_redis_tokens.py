@@ -17,7 +17,7 @@ from extauthz.stores import RedisTokenStore, StoreSettings
 from extauthz.tokens.records import Outcome, Revocation
 from tests.stores.redis_server import RedisServer, Road, cluster, running
 from tests.stores.test_redis_forms import tls_options
-from tests.stores.token_stores import DAY, NOW, PATIENCE, a_family, a_revocation, digest
+from tests.stores.token_stores import NOW, PATIENCE, a_family, a_revocation, a_succession
 
 pytestmark = pytest.mark.system("redis-server")
 
@@ -228,11 +228,10 @@ class TestFaults:
             await store.begin(damaged)
             await store.begin(sound)
             redis_server.command("SET", f"extauthz:{{tokens}}:family:{damaged.id}", "garbage")
-            times = {"now": NOW, "grace": 0.0, "idle_until": NOW + DAY}
             for asked in (
                 store.family(damaged.id),
                 store.end_family(damaged.id),
-                store.rotate(damaged.id, digest(1), digest(2), b"", **times),
+                store.rotate(damaged.id, a_succession(1, 2)),
             ):
                 with pytest.raises(StoreError, match="the record of a family can't be read"):
                     await asked
@@ -336,9 +335,8 @@ async def test_a_cluster_keeps_all_records_together(tmp_path: Path) -> None:
         async with opened(url) as store, opened(url) as other:
             family = a_family()
             await store.begin(family)
-            times = {"now": NOW, "grace": 10.0, "idle_until": NOW + DAY}
             said = await asyncio.gather(
-                *((store, other)[n % 2].rotate(family.id, digest(1), digest(2 + n), b"", **times) for n in range(64))
+                *((store, other)[n % 2].rotate(family.id, a_succession(1, 2 + n)) for n in range(64))
             )
             await store.revoke([a_revocation(f"{n}") for n in range(1500)])
             page = await other.revocations()

@@ -19,7 +19,7 @@ from extauthz.stores.sqlite_thread import SqliteThread
 from extauthz.tokens.clients import Client
 from extauthz.tokens.records import Outcome
 from tests.full_disk import full_disk
-from tests.stores.token_stores import DAY, NOW, PATIENCE, a_family, a_revocation, digest
+from tests.stores.token_stores import PATIENCE, a_family, a_revocation, a_succession, digest
 
 PLAIN = Client("shop", "client_secret_basic", frozenset({"client_credentials"}), ("https://orders",))
 
@@ -416,8 +416,7 @@ async def test_a_backup_is_made_while_the_store_is_used(tmp_path: Path) -> None:
         async def use() -> None:
             last = 1
             while True:
-                values = {"now": NOW, "grace": 0.0, "idle_until": NOW + DAY}
-                done = await store.rotate(family.id, digest(last), digest(last + 1), b"", **values)
+                done = await store.rotate(family.id, a_succession(last, last + 1))
                 assert done.outcome is Outcome.ROTATED
                 last += 1
 

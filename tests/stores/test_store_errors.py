@@ -13,7 +13,7 @@ from extauthz.limits import CountersError, SharedLimiter, Wanted
 from extauthz.model import Rate
 from extauthz.stores import RedisCounters, StoreSettings
 from tests.conftest import system_program
-from tests.ldap.slapd import free_port
+from tests.owned_server import free_port
 from tests.stores.redis_server import RedisServer, running
 
 pytestmark = pytest.mark.system("redis-server")

@@ -17,7 +17,7 @@ import pytest
 from extauthz.tokens.records import Family, Outcome
 from tests.stores.redis_server import RedisServer
 from tests.stores.token_process import churn, sealed_as, store_at, workers
-from tests.stores.token_stores import DAY, NOW, OpenStore, digest
+from tests.stores.token_stores import DAY, NOW, OpenStore, a_succession, digest
 
 KILLS = int(os.environ.get("STORE_KILLS", "3"))
 FAMILIES = 4
@@ -61,9 +61,8 @@ class Acknowledged:
         assert family.generation - acknowledged in {0, 1}
         assert (family.current, family.revoked) == (digest(family.generation + 1), False)
         assert family.previous == (digest(family.generation) if family.generation else b"")
-        values = {"now": NOW, "grace": 10.0, "idle_until": NOW + DAY}
         number = acknowledged + 1
-        again = await store.rotate(family.id, digest(number), digest(number + 1), sealed_as(number + 1), **values)
+        again = await store.rotate(family.id, a_succession(number, number + 1, sealed_as(number + 1)))
         lost = family.generation > acknowledged
         assert again.outcome is (Outcome.REPEATED if lost else Outcome.ROTATED)
         assert again.family is not None

@@ -13,7 +13,19 @@ from extauthz.errors import StoreError
 from extauthz.tokens.clients import Client, ExchangeRules
 from extauthz.tokens.records import Outcome, Revocation, RevocationKind, RevocationPage, Rotation
 from tests.stores.redis_server import RedisServer, running
-from tests.stores.token_stores import DAY, NOW, OpenStore, Stores, a_family, a_revocation, digest, memory, redis, sqlite
+from tests.stores.token_stores import (
+    DAY,
+    NOW,
+    OpenStore,
+    Stores,
+    a_family,
+    a_revocation,
+    a_succession,
+    digest,
+    memory,
+    redis,
+    sqlite,
+)
 
 GRACE = 10.0
 IDLE = NOW + 2 * DAY
@@ -63,9 +75,9 @@ async def store(stores: Stores) -> OpenStore:
 
 
 async def rotated(store: OpenStore, family_id: str, presented: int, successor: int, **changed: float) -> Rotation:
-    values = {"now": NOW, "grace": GRACE, "idle_until": IDLE} | changed
-    sealed = b"sealed %d" % successor
-    return await store.rotate(family_id, digest(presented), digest(successor), sealed, **values)
+    times = {"grace": GRACE, "idle_until": IDLE} | changed
+    succession = a_succession(presented, successor, b"sealed %d" % successor, **times)
+    return await store.rotate(family_id, succession)
 
 
 class TestClients:
@@ -213,7 +225,7 @@ class TestFamilies:
         """A family that never rotated has no one before: empty is not equal to empty."""
         one = a_family()
         await store.begin(one)
-        done = await store.rotate(one.id, presented, digest(2), b"", now=NOW, grace=GRACE, idle_until=IDLE)
+        done = await store.rotate(one.id, replace(a_succession(1, 2), presented=presented))
         assert done == Rotation(Outcome.REUSED, replace(one, revoked=True))
 
     @pytest.mark.parametrize("what", ["expires", "idle_until"])

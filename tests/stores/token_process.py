@@ -20,7 +20,8 @@ from typing import Any
 
 from extauthz.errors import StoreError
 from extauthz.stores import RedisTokenStore, SqliteTokenStore, StoreSettings
-from tests.stores.token_stores import DAY, NOW, PATIENCE, OpenStore, a_family, a_revocation, digest
+from extauthz.tokens.records import Succession
+from tests.stores.token_stores import DAY, NOW, PATIENCE, OpenStore, a_family, a_revocation, a_succession, digest
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["pytest", "redis.asyncio.cluster", __name__])
@@ -44,9 +45,9 @@ async def rotate(store: OpenStore, acknowledge: Acknowledge, name: str, number: 
     family_id, grace = name.split("/")
 
     async def once() -> None:
-        values = {"now": NOW, "grace": float(grace), "idle_until": NOW + DAY}
         successor = random.randbytes(32)
-        done = await store.rotate(family_id, digest(1), successor, successor, **values)
+        succession = Succession(digest(1), successor, successor, NOW, float(grace), NOW + DAY)
+        done = await store.rotate(family_id, succession)
         acknowledge(done.outcome.value, done.family.sealed.hex() if done.family else "")
 
     await asyncio.gather(*(once() for _ in range(number)))
@@ -79,8 +80,7 @@ async def churn(store: OpenStore, acknowledge: Acknowledge, name: str, number: i
         await store.begin(a_family(id=family_id))
         acknowledge("family", family_id, 0)
         for n in itertools.count(1):
-            values = {"now": NOW, "grace": 10.0, "idle_until": NOW + DAY}
-            done = await store.rotate(family_id, digest(n), digest(n + 1), sealed_as(n + 1), **values)
+            done = await store.rotate(family_id, a_succession(n, n + 1, sealed_as(n + 1)))
             acknowledge("family", family_id, n, done.outcome.value)
 
     async def revoking(jti: str) -> None:

@@ -12,7 +12,7 @@ from extauthz.stores.redis_tokens import RedisTokenStore
 from extauthz.stores.settings import StoreSettings
 from extauthz.stores.sqlite_tokens import SqliteTokenStore
 from extauthz.tokens.ports import TokenStore
-from extauthz.tokens.records import Family, Revocation
+from extauthz.tokens.records import Family, Revocation, Succession
 from tests.stores.redis_server import RedisServer
 
 NOW = 1_800_000_000.0
@@ -82,6 +82,12 @@ def a_family(**changed: object) -> Family:
         "current": digest(1),
     }
     return Family(**(values | changed))  # type: ignore[arg-type]
+
+
+def a_succession(presented: int, successor: int, sealed: bytes = b"", **changed: float) -> Succession:
+    """The refresh token of one number follows that of another, a moment after which the other may still be presented."""
+    times = {"now": NOW, "grace": 10.0, "idle_until": NOW + DAY} | changed
+    return Succession(digest(presented), digest(successor), sealed, **times)
 
 
 def a_revocation(value: str = "", **changed: object) -> Revocation:

@@ -45,6 +45,20 @@ class Traces:
         return self.exporter.get_finished_spans()
 
 
+def exported(
+    traces: TraceSettings, environ: Mapping[str, str], decision: Decision, sent: AttributeContext
+) -> CheckTracer:
+    """A tracer with the exporters of these settings, after the one span of a sampled Check has left."""
+    plan = trace_plan(traces, environ)
+    assert plan is not None
+    tracer = CheckTracer(plan, version="1", now=lambda: NOW)
+    span = tracer.begin(SAMPLED)
+    assert span is not None
+    tracer.finish(span, decision, sent, 0.001)
+    tracer.close(5)
+    return tracer
+
+
 @pytest.fixture
 def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Traces]]:
     """Opens tracers under these ``OTEL_*`` variables."""
@@ -253,13 +267,7 @@ def test_spans_arrive_over_otlp(
         port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http{'s' if tls else ''}://localhost:{port}")
-    plan = trace_plan(TraceSettings("otlp"), {})
-    assert plan is not None
-    tracer = CheckTracer(plan, version="1", now=lambda: NOW)
-    span = tracer.begin(SAMPLED)
-    assert span is not None
-    tracer.finish(span, allowed, sent, 0.001)
-    tracer.close(5)
+    tracer = exported(TraceSettings("otlp"), {}, allowed, sent)
     server.stop(0)
     assert (tracer.ended, tracer.exported) == (1, 1)
     [sent_span] = [span for r in received for rs in r.resource_spans for ss in rs.scope_spans for span in ss.spans]
@@ -284,13 +292,7 @@ def test_spans_arrive_over_http(monkeypatch: pytest.MonkeyPatch, allowed: Decisi
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=abc")
-        plan = trace_plan(TraceSettings("otlp"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
-        assert plan is not None
-        tracer = CheckTracer(plan, version="1", now=lambda: NOW)
-        span = tracer.begin(SAMPLED)
-        assert span is not None
-        tracer.finish(span, allowed, sent, 0.001)
-        tracer.close(5)
+        exported(TraceSettings("otlp"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, allowed, sent)
         server.shutdown()
     [(path, key, body)] = received
     assert (path, key) == ("/v1/traces", "abc")
@@ -346,13 +348,7 @@ def test_console_exporter(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], allowed: Decision, sent: AttributeContext
 ) -> None:
     """The console exporter prints a line a span."""
-    plan = trace_plan(TraceSettings("console"), {})
-    assert plan is not None
-    tracer = CheckTracer(plan, version="1", now=lambda: NOW)
-    span = tracer.begin(SAMPLED)
-    assert span is not None
-    tracer.finish(span, allowed, sent, 0.001)
-    tracer.close(5)
+    exported(TraceSettings("console"), {}, allowed, sent)
     [line] = capsys.readouterr().out.splitlines()
     assert '"extauthz.decision": "allow"' in line
 

@@ -173,10 +173,10 @@ class FaultyStore(MemoryTokenStore):
         self._fail("begin")
         await super().begin(family)
 
-    async def rotate(self, *args: Any, **named: Any) -> Any:
+    async def rotate(self, family_id: str, succession: Any) -> Any:
         self._fail("rotate")
         await asyncio.sleep(0)
-        rotation = await super().rotate(*args, **named)
+        rotation = await super().rotate(family_id, succession)
         self._fail("rotate after")
         return rotation
 

