@@ -59,6 +59,11 @@ def until(true: Callable[[], Any]) -> Any:
     return found
 
 
+def reported(server: Running, pattern: str) -> None:
+    """Wait until readiness says so: each part looks at what it is about at its own times."""
+    until(lambda: re.search(pattern, page(server, "/readyz?verbose")))
+
+
 def lines(server: Running) -> list[dict[str, Any]]:
     """Spans and log lines, as the server wrote them; one that it is writing is not one yet."""
     whole = (server.folder / "log").read_text().rpartition("\n")[0]
@@ -137,7 +142,7 @@ def test_readiness_has_a_line_for_each_part(server: Running) -> None:
         r"\[\+\] token clients: in force",
         r"\[\+\] audit log: in use, \d+ written",
     ):
-        until(lambda line=line: re.search(line, page(server, "/readyz?verbose")))
+        reported(server, line)
 
 
 def test_what_fails_is_told_everywhere(server: Running) -> None:
@@ -160,7 +165,7 @@ def test_what_fails_is_told_everywhere(server: Running) -> None:
             r"\[-\] token store: .*state\.db.*; looked at again every 2 s",
             r"\[-\] revocations: .*state\.db.*, tried again within 0\.3 s",
         ):
-            until(lambda part=part: re.search(part, page(server, "/readyz?verbose")))
+            reported(server, part)
     finally:
         (server.folder / "state.db").rmdir()
         shutil.move(server.folder / "gone.db", server.folder / "state.db")
