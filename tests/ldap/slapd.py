@@ -13,6 +13,7 @@ from typing import Any
 import trustme
 
 from extauthz.ldap import GroupSearch, LdapSettings, PersonSearch
+from mesh.address import free_address, parse_address
 from tests.conftest import system_program
 
 PEOPLE = "ou=people,dc=example,dc=org"
@@ -127,10 +128,8 @@ TLSCertificateKeyFile {folder}/key.pem
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """None that the kernel gives to an outgoing connection before the server has it."""
+    return parse_address(free_address()).port
 
 
 @dataclass
