@@ -115,14 +115,14 @@ def envoy(folder: Path, upstream: str, *servers: str) -> Iterator[EnvoyProcess]:
         yield process
 
 
-async def becomes(condition: Callable[[], Awaitable[bool]], within: float = 5) -> None:
+async def becomes(condition: Callable[[], Awaitable[bool]], within: float = 20) -> None:
     """Wait until another process has got so far."""
     async with asyncio.timeout(within):
         while not await condition():  # noqa: ASYNC110 - nothing in this process tells us
             await asyncio.sleep(0.02)
 
 
-async def until(statuses: Counter[int], status: int, within: float = 5) -> None:
+async def until(statuses: Counter[int], status: int, within: float = 20) -> None:
     """Wait until this status was answered."""
 
     async def answered() -> bool:

@@ -269,7 +269,7 @@ async def first_line(log: Path) -> str:
     """The first line of a log that is about to be written."""
 
     def wait() -> str:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while not (text := log.read_text()):
             if time.monotonic() > deadline:
                 pytest.fail(f"nothing was written to {log.name}")
