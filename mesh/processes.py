@@ -92,7 +92,7 @@ class Process:
         ready: Sequence[Probe] = (),
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
-        ready_within: float = 20.0,
+        ready_within: float = 45.0,
         grace: float = 8.0,
     ) -> None:
         self.name = name

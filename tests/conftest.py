@@ -5,6 +5,7 @@ skipped and the end of the run lists what was not tested; under REQUIRE_ALL=1, w
 `@pytest.mark.envoy` marks tests that start Envoy, and works in the same way.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -59,6 +60,14 @@ def pytest_configure(config: pytest.Config) -> None:
     # As in a server, and unlike structlog by itself: no values of variables, which may be secrets.
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, renderer])
+
+
+def pytest_collection_finish() -> None:
+    """Put the thousands of tests where garbage collections don't look: each full one would walk them all, and servers and
+    clients in this process would stand still for half a second or more, which is longer than Envoy waits for a Check.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

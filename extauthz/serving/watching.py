@@ -29,6 +29,10 @@ _STEP_MS = 100
 _DEBOUNCE_MS = 400
 """How long a stream of notifications is waited out at most."""
 _RETRY_SECONDS = 1.0
+_TICK_SECONDS = 0.02
+"""More than the times of files are rounded to by a kernel before 6.13: edits within it can look like one."""
+_TICKS = 10
+"""How often to wait for that at most, where something is written all the time."""
 _AGAIN_SECONDS = 0.05
 """After a watch was made: to look once more."""
 
@@ -71,11 +75,21 @@ async def watch(paths: Iterable[str], changed: Callable[[], Awaitable[object]]) 
                 async for _ in moments:
                     found = await asyncio.to_thread(fingerprint, paths)
                     if found != seen:
-                        seen = found
+                        seen = await _settled(paths, found)
                         await changed()
         except Exception as error:  # noqa: BLE001 - a watch that ends is a reload that silently never comes
             _log.error("following a change of files failed", paths=paths, fault=describe(error))
             await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _settled(paths: tuple[str, ...], found: Fingerprint) -> Fingerprint:
+    """What ``stat`` says when it says the same twice: an edit that comes later than that has another time."""
+    for _ in range(_TICKS):
+        await asyncio.sleep(_TICK_SECONDS)
+        before, found = found, await asyncio.to_thread(fingerprint, paths)
+        if found == before:
+            break
+    return found
 
 
 async def _moments(paths: tuple[str, ...]) -> AsyncGenerator[None]:
@@ -85,7 +99,7 @@ async def _moments(paths: tuple[str, ...]) -> AsyncGenerator[None]:
         folders = await asyncio.to_thread(_folders, paths)
         yield
         try:
-            async with aclosing(_looking_again(_notifications(list(folders)))) as notifications:
+            async with aclosing(_notifications(list(folders))) as notifications:
                 async for gone in notifications:
                     yield
                     # The number of a folder that is gone may be given to the next one.
@@ -102,30 +116,36 @@ async def _moments(paths: tuple[str, ...]) -> AsyncGenerator[None]:
             await asyncio.sleep(_LOOK_MS / 1000)
 
 
-async def _looking_again(notifications: AsyncGenerator[set[str]]) -> AsyncGenerator[set[str]]:
-    """The notifications, and a moment just after the watch was made: what happened between the look before and the watch
-    is in neither.
-    """
-    async with aclosing(notifications):
-        first = asyncio.ensure_future(anext(notifications))
-        try:
-            done, _ = await asyncio.wait({first}, timeout=_AGAIN_SECONDS)
-            if not done:
-                yield set()
-            yield await first
-        finally:
-            if first.cancel():
-                await asyncio.wait({first})
-        async for gone in notifications:
-            yield gone
-
-
 async def _notifications(folders: list[str]) -> AsyncGenerator[set[str]]:
-    """Something happened in one of the folders, or nothing did for a while; gives the paths that went away."""
+    """Something happened in one of the folders, or nothing did for a while; gives the paths that went away.
+
+    The first comes just after the watch was made: what happened between the look before and the watch is in neither.
+    """
     if not folders:
         while True:
             await asyncio.sleep(_LOOK_MS / 1000)
             yield set()
+    gone: set[str] = set()
+    happened = asyncio.Event()
+    # A task of its own, and nobody else closes what it iterates over: an error of a second closing would take the place
+    # of the cancellation that caused it, and the watch would go on for ever.
+    following = asyncio.create_task(_follow(folders, gone, happened))
+    try:
+        await asyncio.wait({following}, timeout=_AGAIN_SECONDS)
+        while not following.done():
+            happened.clear()
+            found = gone.copy()
+            gone.clear()
+            yield found
+            await happened.wait()
+        await following
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def _follow(folders: list[str], gone: set[str], happened: asyncio.Event) -> None:
+    """Keep what went away in the folders, and set the event at each notification, and at the end."""
     stop = asyncio.Event()
     events = awatch(
         *folders,
@@ -141,9 +161,11 @@ async def _notifications(folders: list[str]) -> AsyncGenerator[set[str]]:
     try:
         async with aclosing(events):
             async for changes in events:
-                yield {path for change, path in changes if change is Change.deleted}
+                gone.update(path for change, path in changes if change is Change.deleted)
+                happened.set()
     finally:
         stop.set()
+        happened.set()
 
 
 def _folders(paths: Iterable[str]) -> dict[str, int]:

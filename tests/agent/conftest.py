@@ -138,7 +138,9 @@ class Agent:
         return self.ended()
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line) for line in self.log.read_text().rpartition("\n")[0].splitlines() if line.startswith("{")
+        ]
 
     def page(self, name: str) -> str:
         """The address of one of its pages, once it is open."""

@@ -230,11 +230,14 @@ async def test_no_credential_is_told_to_anybody(run: Run) -> None:
     }
     every = 2 * len(run.sent) + 1
     spans = await asyncio.to_thread(_spans, run.collector, every)
-    await asyncio.sleep(0.5)  # the log of decisions is written four times a second
+    decisions = run.folder / "decisions.jsonl"
+    async with asyncio.timeout(20):
+        while decisions.read_bytes().count(b"\n") < every:  # noqa: ASYNC110 - it is written four times a second
+            await asyncio.sleep(0.05)
     told |= {
         "spans": repr(spans),
         "log": (run.folder / "serve.log").read_text(),
-        "records": (run.folder / "decisions.jsonl").read_text(),
+        "records": decisions.read_text(),
     }
     for name, text in told.items():
         assert text, name

@@ -137,14 +137,14 @@ def proxy(tmp_path: Path, upstreams: tuple[str, str], server: AuthzProcess) -> I
         yield process
 
 
-async def becomes(condition: Callable[[], Awaitable[bool]], within: float = 5) -> None:
+async def becomes(condition: Callable[[], Awaitable[bool]], within: float = 20) -> None:
     """Wait until another process has got so far."""
     async with asyncio.timeout(within):
         while not await condition():  # noqa: ASYNC110 - nothing in this process tells us
             await asyncio.sleep(0.02)
 
 
-async def until(statuses: Counter[int], status: int, within: float = 5) -> None:
+async def until(statuses: Counter[int], status: int, within: float = 20) -> None:
     """Wait until this status was answered."""
 
     async def answered() -> bool:

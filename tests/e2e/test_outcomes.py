@@ -229,7 +229,7 @@ async def test_an_answer_after_the_deadline_is_no_answer(start_server: StartServ
 
     async with (
         start_server(lambda message, call: hang()) as authz,
-        start_envoy(authz, authz_retries=0) as envoy,
+        start_envoy(authz, authz_timeout=timedelta(milliseconds=250), authz_retries=0) as envoy,
         httpx2.AsyncClient(base_url=envoy.url) as client,
     ):
         assert (await client.get("/orders")).status_code == 503
@@ -269,7 +269,7 @@ async def first_line(log: Path) -> str:
     """The first line of a log that is about to be written."""
 
     def wait() -> str:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while not (text := log.read_text()):
             if time.monotonic() > deadline:
                 pytest.fail(f"nothing was written to {log.name}")

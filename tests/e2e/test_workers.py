@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from mesh.address import free_address, free_addresses
+from mesh.address import free_address
 from mesh.proxy import PROJECT, EnvoyProcess
 
 StartEnvoy = Callable[..., AbstractAsyncContextManager[EnvoyProcess]]
@@ -117,11 +117,8 @@ def consecutive() -> tuple[str, str]:
     while True:
         host, _, port = free_address().rpartition(":")
         following = f"{host}:{int(port) + 1}"
-        try:
-            free_addresses(int(port) + 1)
-        except OSError:
-            continue
-        return f"{host}:{port}", following
+        if free_address(int(port) + 1) == following:
+            return f"{host}:{port}", following
 
 
 @asynccontextmanager

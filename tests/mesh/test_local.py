@@ -14,7 +14,7 @@ import pytest
 
 from mesh.proxy import PROJECT
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(240)]
 
 
 def start(*arguments: str, envoy: Path) -> subprocess.Popen[str]:
@@ -33,7 +33,7 @@ def start(*arguments: str, envoy: Path) -> subprocess.Popen[str]:
 def test_the_demo_answers_as_it_says(tmp_path: Path, envoy: Path) -> None:
     """Every request, every reason, every proof, and one trace through three services."""
     with start("demo", "--state", str(tmp_path), envoy=envoy) as demo:
-        output, _ = demo.communicate(timeout=90)
+        output, _ = demo.communicate(timeout=200)
     assert demo.returncode == 0, output
     assert "BUT" not in output
     assert "one trace" in output

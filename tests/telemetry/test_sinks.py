@@ -46,7 +46,7 @@ def sink(drops: Drops) -> Iterator[Callable[..., QueuedSink]]:
 
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait for another thread to get somewhere."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.002)

@@ -17,9 +17,10 @@ import joserfc.jwk
 import pytest
 
 from extauthz.cli import main
-from mesh.address import free_address, free_addresses
+from mesh.address import free_addresses
 from mesh.processes import Process
 from mesh.proxy import PROJECT
+from tests.e2e.test_workers import consecutive
 from tests.vault.openbao import OpenBao, RefusedError
 
 pytestmark = pytest.mark.timeout(120)
@@ -71,7 +72,8 @@ class Site:
         (folder / "secret-id").write_text(secret_id)
         (folder / "policies").mkdir()
         (folder / "policies" / "all.yaml").write_text(POLICY)
-        check, self.admin = (free_addresses(2) if workers > 1 else (free_address(),))[0], free_address()
+        check = consecutive()[0]
+        (self.admin,) = free_addresses(0)
         self.file = folder / "extauthz.yaml"
         self.file.write_text(
             CONFIG.format(url=bao.url, approle=self.approle, kv=self.kv, workers=workers, check=check, admin=self.admin)
@@ -83,6 +85,7 @@ class Site:
             log=folder / "log",
             ready=[lambda: "\nready" in self.report()],
             directory=PROJECT,
+            ready_within=60,  # workers start one after the other, and each reads from Vault
         )
 
     def write(self, **secrets: Any) -> None:
@@ -176,6 +179,7 @@ def test_a_stop_during_a_renewal_is_one(site: Site) -> None:
         assert site.log.count("listening") == 1
 
 
+@pytest.mark.timeout(240)
 def test_workers_are_renewed_in_turn(bao: OpenBao, tmp_path: Path) -> None:
     """Each has its own token and its own secrets, and at no time are both away."""
     site = Site(bao, tmp_path, workers=2)
