@@ -50,6 +50,13 @@ class Served:
         await asyncio.sleep(0.05)
         return list(self._patience)
 
+    async def waited_for(self) -> bool:
+        """Whether the event loop waits for calls that come close together; on a busy machine not all of them do."""
+        for _ in range(20):
+            if 1 in await self.asked([b"a"] * 500):
+                return True
+        return False
+
     def begin(self, message: bytes) -> Any:
         """Send one, and go on."""
         return self._call.future(message, timeout=10)
@@ -91,7 +98,7 @@ async def test_calls_that_come_one_by_one_are_left_to_the_thread(served: Served)
 
 async def test_calls_that_come_close_together_are_waited_for(served: Served) -> None:
     """For a moment: handing over to the thread and back would cost as much as the call."""
-    assert 1 in await served.asked([b"a"] * 500)
+    assert await served.waited_for()
 
 
 async def test_nobody_waits_while_a_check_waits_for_something(served: Served) -> None:
@@ -101,4 +108,4 @@ async def test_nobody_waits_while_a_check_waits_for_something(served: Served) ->
     assert set(await served.asked([b"a"] * 500)) == {0}
     served.release.set()
     assert await asyncio.to_thread(waiting.result) == b"later"
-    assert 1 in await served.asked([b"a"] * 500)
+    assert await served.waited_for()
