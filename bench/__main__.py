@@ -7,8 +7,8 @@
 Each runs in a process of its own, so that none has to live with the heap of another. Exit code 1 if a promise is broken.
 
 `make bench` runs this with a compiled copy of the package first on the path, as servers have it that are installed from
-wheels or images. Then what a rate costs is measured from the sources all the same: its promises are ratios to a Check, and
-were made for the slower one.
+wheels or images. What a rate and many policies add is measured from the sources all the same: their promises are ratios to
+a Check or a decision, and were made for the slower ones.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PARTS = {
     "workers": "one process and two",
     "overload": "three times more than can be answered",
     "identity": "CPU of a Check by kind of credential, memory of tokens",
-    "policies": "many policies: decisions, loading, memory, reload",
+    "policies": "many policies: decisions, loading, memory, reload (from the sources)",
     "limits": "a charge among many callers, memory",
     "rates": "a Check with a rate: in memory, by Redis (from the sources)",
     "tokens_store": "the token service's records: rotate, revoke, poll, keep",
@@ -44,7 +44,7 @@ PARTS = {
     "lasting": "start, memory at rest and after a million Checks",
 }
 
-FROM_SOURCES = frozenset(["rates"])
+FROM_SOURCES = frozenset(["policies", "rates"])
 
 
 def main() -> int:

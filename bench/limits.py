@@ -31,7 +31,7 @@ BATCH = 1000
 USED = Rate(2)
 """What each caller has used when all are active."""
 BATCHES = 20
-ROUNDS = 7
+ROUNDS = 5
 PROMISED_AT = 100
 PROMISED_US = 3.0
 PROMISED_MB = 450.0

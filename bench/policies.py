@@ -26,7 +26,7 @@ from extauthz.policy import load
 from extauthz.serving.heap import unobtrusive
 
 SIZES = (10, 1_000, 10_000)
-ROUNDS = 15
+ROUNDS = 7
 ROUND_SECONDS = 0.004
 """CPU time of one size in one round."""
 PROMISED_TIMES = 1.3

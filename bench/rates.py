@@ -38,7 +38,7 @@ from extauthz.telemetry import DecisionSettings, Metrics, TraceSettings, open_te
 from extauthz.wire import Encoder
 from extauthz.workbench.given import Unused
 
-ROUNDS = 15
+ROUNDS = 9
 CHECKS = 2_048
 AT_A_TIME = 64
 MOST = 1_000_000

@@ -32,7 +32,7 @@ from extauthz.wire import Encoder, decode
 from extauthz.workbench.given import Unused
 
 RULES = 10_000
-RELOADS = 7
+RELOADS = 3
 EVERY = 0.001
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from extauthz.model import Request
 from extauthz.policy.masks import HostMasks, bits
+from extauthz.policy.pace import paced
 from extauthz.policy.policy import Policy
 from extauthz.policy.selection import Selection
 
@@ -52,7 +53,7 @@ class Coverage:
         """Policies that name a context in some target."""
         self._without_context = 0
         """Policies that name none in some target."""
-        for number, policy in enumerate(self._policies):
+        for number, policy in enumerate(paced(self._policies)):
             self._add(policy, 1 << number)
         self._selections: dict[int, Selection] = {}
         self._kept = 0

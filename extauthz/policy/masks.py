@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extauthz.policy.facts import Facts
+from extauthz.policy.pace import paced
 from extauthz.policy.path_trie import PathTrie
 from extauthz.policy.patterns import HostPattern
 from extauthz.policy.rule import Rule
@@ -167,7 +168,7 @@ class RuleMasks:
         self._patterned = 0
         """Rules that ask for principals by patterns: they are asked whenever there is a principal."""
         self._roles: dict[str, int] = {}
-        for number, rule in enumerate(self.rules):
+        for number, rule in enumerate(paced(self.rules)):
             self._add(rule, 1 << number)
 
     def _add(self, rule: Rule, mask: int) -> None:
@@ -228,7 +229,7 @@ class RuleMasks:
 
 def _mask(rules: Iterable[Rule], holds: Callable[[Rule], bool]) -> int:
     """The rules that something holds for, as one integer, made in one step: shifting bits in one by one is quadratic."""
-    text = "".join("1" if holds(rule) else "0" for rule in rules)
+    text = "".join("1" if holds(rule) else "0" for rule in paced(rules))
     return int(text[::-1] or "0", 2)
 
 

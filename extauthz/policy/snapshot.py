@@ -27,6 +27,7 @@ from extauthz.policy.coverage import Coverage
 from extauthz.policy.explanation import PolicyExplanation, policy_seen
 from extauthz.policy.facts import Facts
 from extauthz.policy.masks import Lane, RuleMasks, bits
+from extauthz.policy.pace import paced
 from extauthz.policy.policy import Policy
 from extauthz.policy.refusals import Furthest, furthest, not_accepted, nothing_for_it, without_credentials
 from extauthz.policy.rule import Rule, Stage
@@ -62,21 +63,23 @@ class Snapshot:
 
     def __init__(self, policies: Iterable[Policy], generation: int, *, case_insensitive_paths: bool = False) -> None:
         """Put policies in force, and others in shadow mode; ``generation`` is told in every decision."""
-        ordered = sorted(policies, key=lambda policy: policy.name)
+        ordered = sorted(paced(policies), key=lambda policy: policy.name)
         self.generation = generation
-        self.policies = tuple(policy for policy in ordered if not policy.shadow)
+        self.policies = tuple(policy for policy in paced(ordered) if not policy.shadow)
         """Those that are in force, sorted by name."""
-        self.shadows = tuple(policy for policy in ordered if policy.shadow)
+        self.shadows = tuple(policy for policy in paced(ordered) if policy.shadow)
         """Those in shadow mode: no decision is made by them."""
-        self.owned_headers = tuple(sorted({header.name for policy in self.policies for header in policy.headers}))
+        self.owned_headers = tuple(
+            sorted({header.name for policy in paced(self.policies) for header in policy.headers})
+        )
         """Every header name that any policy may set: each allow sets or removes each of them."""
-        removed = {name for policy in self.policies for name in policy.remove_headers}
+        removed = {name for policy in paced(self.policies) for name in policy.remove_headers}
         self.twins = HeaderTwins({*self.owned_headers, *removed})
         """Knows every name that policies set or remove, to refuse its forgeries."""
-        self._needs = frozenset[str]().union(*(policy.needs for policy in self.policies))
+        self._needs = frozenset[str]().union(*(policy.needs for policy in paced(self.policies)))
         self._shadow_needs = frozenset[str]().union(*(policy.needs for policy in self.shadows))
         self._fold = case_insensitive_paths
-        self.has_shadows = bool(self.shadows) or any(policy.shadow_rules for policy in self.policies)
+        self.has_shadows = bool(self.shadows) or any(policy.shadow_rules for policy in paced(self.policies))
         """Whether anything is in shadow mode."""
         self._alone = {policy.name: self._only(policy) for policy in self.shadows}
         self._covering = self._only(*self.shadows) if self.shadows else None
@@ -86,16 +89,16 @@ class Snapshot:
         """All rules in force in one numbering: by the policy's name, then by place."""
         rules: list[Rule] = []
         denies: list[Rule] = []
-        rules_of = [_append(rules, policy.rules) for policy in self.policies]
-        denies_of = [_append(denies, policy.deny) for policy in self.policies]
+        rules_of = [_append(rules, policy.rules) for policy in paced(self.policies)]
+        denies_of = [_append(denies, policy.deny) for policy in paced(self.policies)]
         self._coverage = Coverage(self.policies, rules_of, denies_of, self.owned_headers)
         self._rules = RuleMasks(rules, deny=False, fold=self._fold)
         self._denies = RuleMasks(denies, deny=True, fold=self._fold)
-        rated = [(number, rule.per_minute) for number, rule in enumerate(rules) if rule.per_minute is not None]
+        rated = [(number, rule.per_minute) for number, rule in enumerate(paced(rules)) if rule.per_minute is not None]
         self._ranks = {number: -(per_minute or 0) for number, per_minute in rated}
         """Numbers of rules with a rate: the smallest rank is tried first."""
         self._rated = 0
-        for number in self._ranks:
+        for number in paced(self._ranks):
             self._rated |= 1 << number
 
     def select(self, request: Request) -> Selection:

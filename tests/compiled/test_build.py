@@ -40,6 +40,12 @@ def test_only_the_decision_path_is_compiled() -> None:
     assert len(set(BUILD.sources())) == len(BUILD.sources())
 
 
+def test_what_lets_others_run_is_not_compiled() -> None:
+    """Only the interpreter looks whether another thread waits for it."""
+    assert (PROJECT / "extauthz/policy/pace.py").exists()
+    assert "extauthz/policy/pace.py" not in BUILD.sources()
+
+
 def test_all_of_it_runs_in_one_form() -> None:
     """Either every module is machine code or none is: a part of an older build would be neither."""
     names = [source.removesuffix(".py").replace("/", ".") for source in BUILD.sources()]
