@@ -41,6 +41,14 @@ def test_whatever_can_be_run_alone_is_run_with_all() -> None:
         assert callable(importlib.import_module(f"bench.{name}").main)
 
 
+def test_what_concerns_checks_is_run_without_a_word() -> None:
+    """The rest takes minutes more, and is there by name, or with all."""
+    assert everything._chosen([]) == [name for name in everything.PARTS if name not in everything.TOKEN_SERVICE]
+    assert set(everything.PARTS) >= everything.TOKEN_SERVICE | everything.FROM_SOURCES
+    assert everything._chosen(["all"]) == [*everything.PARTS]
+    assert everything._chosen(["signing", "stages"]) == ["signing", "stages"]
+
+
 def test_a_broken_promise_is_told_and_an_aim_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order in which they came."""
     monkeypatch.setenv(COLLECTED, str(tmp_path / "report"))
