@@ -126,10 +126,10 @@ async def _notifications(folders: list[str]) -> AsyncGenerator[set[str]]:
             await asyncio.sleep(_LOOK_MS / 1000)
             yield set()
     gone: set[str] = set()
-    happened = asyncio.Event()
+    happened, stop = asyncio.Event(), asyncio.Event()
     # A task of its own, and nobody else closes what it iterates over: an error of a second closing would take the place
     # of the cancellation that caused it, and the watch would go on for ever.
-    following = asyncio.create_task(_follow(folders, gone, happened))
+    following = asyncio.create_task(_follow(folders, gone, happened, stop))
     try:
         await asyncio.wait({following}, timeout=_AGAIN_SECONDS)
         while not following.done():
@@ -140,13 +140,14 @@ async def _notifications(folders: list[str]) -> AsyncGenerator[set[str]]:
             await happened.wait()
         await following
     finally:
+        # A cancellation that meets the one by which watchfiles ends its own waiting is taken for that one, and goes on.
+        stop.set()
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def _follow(folders: list[str], gone: set[str], happened: asyncio.Event) -> None:
-    """Keep what went away in the folders, and set the event at each notification, and at the end."""
-    stop = asyncio.Event()
+async def _follow(folders: list[str], gone: set[str], happened: asyncio.Event, stop: asyncio.Event) -> None:
+    """Keep what went away in the folders, and say what ``happened`` at each notification, and at the end, until ``stop``."""
     events = awatch(
         *folders,
         watch_filter=None,
